@@ -1,0 +1,135 @@
+"""The frame of the command line: exit status, one message an error, quick help."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+
+from volproc.cli import main
+from volproc.cli.main import COMMANDS, LazyGroup, run
+from volproc.core.errors import ClusterError
+
+HEAVY = ("numpy", "torch", "dask", "distributed", "pandas", "zarr", "rich", "pydantic", "scipy")
+
+
+def commands(table: dict[str, tuple[str, str]], path: tuple[str, ...] = ()) -> list[list[str]]:
+    """Every command as the words that call it."""
+    group = LazyGroup(lazy=table)
+    found = []
+    for name in table:
+        command = group.get_command(click.Context(group), name)
+        found.append([*path, name])
+        if isinstance(command, LazyGroup):
+            found += commands(command.lazy, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("words", [[], *commands(COMMANDS)], ids=" ".join)
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from volproc.cli.main import run\n"
+        f"status = run({[*words, '--help']!r})\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(' '.join(loaded) or status)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Usage: volproc")
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name, (_, line) in COMMANDS.items():
+        assert name in out
+        assert line.split()[0] in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inof"], 'no command "inof", did you mean "info"?'),
+        (["info"], "Missing argument 'ADDRESS...'"),
+        (["info", "--leve", "1", "x"], "No such option"),
+        (["info", "--level", "-1", "x"], "Invalid value for '--level'"),
+    ],
+)
+def test_misuse_is_status_two(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command ``fail`` that raises what the test puts into this list."""
+    errors: list[BaseException] = []
+
+    @click.command()
+    def fail() -> None:
+        raise errors[0]
+
+    monkeypatch.setattr(main, "fail", fail, raising=False)
+    monkeypatch.setitem(COMMANDS, "fail", ("volproc.cli.main:fail", "Fail."))
+    return errors
+
+
+def test_an_error_is_one_message_and_status_one(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ClusterError("no cluster, got none. Start one.")
+    error.add_note("in block (0, 1, 2) of predict")
+    failing.append(error)
+    assert run(["fail"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "Error: no cluster, got none. Start one.\n  in block (0, 1, 2) of predict\n"
+    )
+    assert captured.out == ""
+
+
+def test_an_unforeseen_error_has_no_traceback_unless_asked(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(ZeroDivisionError("by nothing"))
+    assert run(["fail"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Error: ZeroDivisionError: by nothing. This should not happen")
+    assert "Traceback" not in err
+    assert run(["--debug", "fail"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_message(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(OSError(28, "No space left on device", "out.zarr"))
+    assert run(["fail"]) == 1
+    assert capsys.readouterr().err == "Error: [Errno 28] No space left on device: 'out.zarr'\n"
+
+
+def test_ctrl_c_is_clean(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+    failing.append(KeyboardInterrupt())
+    assert run(["fail"]) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_a_termination_ends_like_ctrl_c() -> None:
+    before = signal.signal(signal.SIGTERM, main._terminated)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_importing_volproc_loads_neither_torch_nor_distributed() -> None:
+    code = "import volproc, sys; sys.exit('torch' in sys.modules or 'distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,172 @@
+"""Processes on this machine: killed workers, thread counts, GPUs that are not there."""
+
+import os
+import signal
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import pytest
+from dask.system import CPU_COUNT
+from distributed import LocalCluster
+
+from volproc.cluster import connect, local
+from volproc.core.errors import ClusterError
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def die(path: str, times: int) -> int:
+    """Kill this process as often as asked, counted in a file; then return how often it ran."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    runs = Path(path).stat().st_size
+    if runs <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return runs
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_a_worker_that_dies_costs_a_call_never_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with connect("local", num_workers=1, allowed_failures=1) as executor:
+        executor.submit("once", die, str(tmp_path / "once"), 1)
+        executor.submit("always", die, str(tmp_path / "always"), 99)
+        executor.submit("healthy", pow, 2, 10)
+        executor.submit("threads", environment, "OMP_NUM_THREADS")
+        outcomes = {key: (result, error) for key, result, error in executor.completed()}
+    # A result that a dying worker took with it is made again, so it may have run more often.
+    result, error = outcomes["once"]
+    assert result >= 2
+    assert error is None
+    assert outcomes["healthy"] == (1024, None)
+    result, error = outcomes["always"]
+    assert result is None
+    assert isinstance(error, ClusterError)
+    assert "always was running when its worker died, 2 times" in str(error)
+    # One worker has all cores for the libraries inside its calls; this process keeps its own.
+    assert outcomes["threads"] == (str(CPU_COUNT), None)
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def is_interrupt_blocked() -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_ctrl_c_reaches_this_process_and_not_its_workers() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with connect("local", num_workers=1) as executor:
+        executor.submit("blocked", is_interrupt_blocked)
+        assert list(executor.completed()) == [("blocked", True, None)]
+        assert not is_interrupt_blocked()
+        assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_during_a_start_is_kept_until_it_can_be_obeyed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = []
+
+    class Cluster(LocalCluster):
+        def __init__(self, **arguments: Any) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__init__(**{**arguments, "n_workers": 0})
+
+        def close(self, timeout: float | None = None) -> Any:
+            closed.append(timeout)
+            return super().close(timeout)
+
+    monkeypatch.setattr(local, "LocalCluster", Cluster)
+    with pytest.raises(KeyboardInterrupt):
+        connect("local")
+    assert closed
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_cuda_without_a_gpu_says_what_is_missing() -> None:
+    with pytest.raises(ClusterError) as caught:
+        connect("cuda")
+    text = str(caught.value)
+    assert "no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES is '')" in text
+    assert "Use --cluster local" in text
+    assert ("dask-cuda is not installed" in text) == (find_spec("dask_cuda") is None)
+
+
+def test_gpus_are_counted_without_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:02:00.0").mkdir()
+    monkeypatch.setattr(local, "GPU_DRIVER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local.count_gpus() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert local.count_gpus() == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert local.count_gpus() == 0
+
+
+def test_cuda_starts_one_thread_a_gpu_without_spilling(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def start(**arguments: Any) -> LocalCluster:
+        asked.update(arguments)
+        return LocalCluster(n_workers=0, dashboard_address=arguments["dashboard_address"])
+
+    dask_cuda = ModuleType("dask_cuda")
+    dask_cuda.LocalCUDACluster = start  # type: ignore[attr-defined]
+    dask_cuda.__spec__ = ModuleSpec("dask_cuda", None)
+    monkeypatch.setitem(sys.modules, "dask_cuda", dask_cuda)
+    (tmp_path / "0000:01:00.0").mkdir()
+    monkeypatch.setattr(local, "GPU_DRIVER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with connect("cuda", memory_limit="8 GiB"):
+        pass
+    assert asked["threads_per_worker"] == 1
+    assert asked["device_memory_limit"] == 0
+    assert asked["memory_limit"] == "8 GiB"
+    assert asked["host"] == "127.0.0.1"
+    assert "rmm_pool_size" not in asked
+
+
+def test_a_cluster_that_cannot_start_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**arguments: Any) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(local, "LocalCluster", fail)
+    with pytest.raises(ClusterError, match=r'Nanny failed to start.*if __name__ == "__main__"'):
+        connect("local")
+
+
+@pytest.mark.skipif(find_spec("bokeh") is not None, reason="bokeh is installed")
+def test_a_dashboard_without_bokeh_is_refused() -> None:
+    with pytest.raises(ClusterError, match="needs bokeh"):
+        connect("local", dashboard_address="127.0.0.1:0")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not local.count_gpus() or find_spec("dask_cuda") is None, reason="needs a GPU and dask-cuda"
+)
+def test_cuda_runs_one_worker_a_gpu() -> None:
+    with connect("cuda") as executor:
+        assert executor.num_workers == local.count_gpus()
+        executor.submit("device", environment, "CUDA_VISIBLE_DEVICES")
+        ((_, result, error),) = executor.completed()
+    assert error is None
+    assert result

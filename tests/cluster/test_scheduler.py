@@ -1,0 +1,147 @@
+"""A scheduler that runs already: reached, lost, of another version."""
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+from distributed import LocalCluster
+
+from volproc.cluster import connect
+from volproc.cluster.scheduler import check_versions
+from volproc.core.errors import ClusterError
+
+
+@pytest.fixture
+def running() -> Iterator[LocalCluster]:
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=2,
+        processes=False,
+        protocol="tcp://",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        yield cluster
+
+
+def test_a_running_scheduler_is_reached_by_address_and_by_file(
+    running: LocalCluster, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": running.scheduler_address}))
+    for spec in (running.scheduler_address, str(file)):
+        with connect(spec) as executor:
+            assert executor.num_workers == 2
+            executor.submit("power", pow, 2, 5)
+            assert list(executor.completed()) == [("power", 32, None)]
+    assert len(running.workers) == 1, "closing a connection must leave the cluster running"
+
+
+def test_results_are_released_as_soon_as_they_are_consumed(running: LocalCluster) -> None:
+    with connect(running.scheduler_address) as executor:
+        for number in range(10):
+            executor.submit(f"power-{number}", pow, number, 2)
+        assert sum(result for _, result, _ in executor.completed()) == 285
+        # The last one may still be on its way out of the client's own thread.
+        assert len(executor.client.futures) <= 1
+
+
+SCHEDULER = """
+from distributed import LocalCluster
+import sys
+cluster = LocalCluster(
+    n_workers=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
+)
+print(cluster.scheduler_address, flush=True)
+sys.stdin.read()
+"""
+"""A scheduler with one worker that lives until its input ends, or until it is killed."""
+
+
+def test_a_scheduler_that_goes_away_ends_the_calls_under_way() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCHEDULER], stdin=PIPE, stdout=PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        with connect(process.stdout.readline().strip()) as executor:
+            executor.submit("first", pow, 2, 5)
+            executor.submit("stuck", time.sleep, 60)
+            outcomes = {}
+            for key, result, error in executor.completed():
+                outcomes[key] = (result, error)
+                process.kill()
+            assert outcomes["first"] == (32, None)
+            result, error = outcomes["stuck"]
+            assert result is None
+            assert isinstance(error, ClusterError)
+            assert "was lost while stuck was under way" in str(error)
+            with pytest.raises(ClusterError, match=r"was lost\. Start the cluster again"):
+                executor.submit("late", pow, 2, 5)
+
+
+def test_a_scheduler_without_workers_is_refused() -> None:
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
+        pytest.raises(ClusterError, match=r"has no workers, waited 0\.2 s"),
+    ):
+        connect(empty.scheduler_address, timeout_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("tcp://127.0.0.1:1", r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 within 0\.2 s"),
+        ("tcp://", "missing port number"),
+        ("carrier://pigeon:1", "unknown address scheme"),
+        ("missing.json", "the scheduler file missing.json does not exist"),
+    ],
+)
+def test_a_wrong_address_is_one_clear_error(address: str, said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        connect(address, timeout_s=0.2)
+
+
+def test_a_file_that_is_no_scheduler_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text("[]")
+    with pytest.raises(ClusterError, match="is not a scheduler file"):
+        connect(str(file))
+
+
+VERSIONS = {
+    "packages": {
+        "python": "3.11.7.final.0",
+        "dask": "2026.8.0",
+        "distributed": "2026.8.0",
+        "cloudpickle": "3.1.1",
+        "numpy": "2.0.2",
+        "volproc": "0.1.0",
+    }
+}
+
+
+def test_equal_versions_fit_and_the_scheduler_needs_no_volproc() -> None:
+    scheduler = copy.deepcopy(VERSIONS)
+    scheduler["packages"].pop("volproc")
+    scheduler["packages"]["python"] = "3.11.9.final.0"
+    check_versions({"client": VERSIONS, "scheduler": scheduler, "workers": {"tcp://a": VERSIONS}})
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "said"),
+    [
+        ("python", "3.12.1.final.0", "worker tcp://a has python 3.12, here is 3.11"),
+        ("dask", "2025.1.0", "worker tcp://a has dask 2025.1.0, here is 2026.8.0"),
+        ("volproc", None, "worker tcp://a has volproc not installed, here is 0.1.0"),
+    ],
+)
+def test_other_versions_are_named(package: str, version: str | None, said: str) -> None:
+    other = copy.deepcopy(VERSIONS)
+    other["packages"][package] = version  # type: ignore[assignment]
+    with pytest.raises(ClusterError, match=said):
+        check_versions({"client": VERSIONS, "scheduler": VERSIONS, "workers": {"tcp://a": other}})

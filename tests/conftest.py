@@ -1,0 +1,19 @@
+"""Settings that every test runs under."""
+
+import os
+
+# Before NumPy, numba or torch size their thread pools: many small tests on few cores run faster
+# with one thread each, and sums come out in one order.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import dask  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+dask.config.set(num_workers=2)
+
+# Times on a shared machine say nothing about the code.
+settings.register_profile(
+    "volproc", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("volproc")

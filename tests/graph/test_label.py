@@ -1,0 +1,303 @@
+"""Components, measurements and centres: the whole-volume answer for every cut, lazily."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage as ndi
+from skimage.measure import regionprops
+
+from volproc.core.errors import ConfigError, DtypeError, ShapeError
+from volproc.core.volume import Volume
+from volproc.graph.label import label, localize, measure
+
+SHAPE = (5, 7, 11)
+
+
+@st.composite
+def cuts(draw: st.DrawFn, shape: tuple[int, ...] = SHAPE) -> tuple[tuple[int, ...], ...]:
+    """Uneven chunks, one voxel thick too."""
+    return tuple(
+        tuple(np.diff([0, *sorted(draw(st.sets(st.integers(1, n - 1), max_size=4))), n]).tolist())
+        for n in shape
+    )
+
+
+def masks(shape: tuple[int, ...] = SHAPE, top: int = 1) -> st.SearchStrategy[np.ndarray]:
+    """Volumes with many small and some large objects."""
+    return arrays(np.uint8, shape, elements=st.integers(0, top), fill=st.just(0))
+
+
+def dense(seed: int, shape: tuple[int, ...] = SHAPE, part: float = 0.6) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape) < part
+
+
+def volume_of(array: np.ndarray, chunks: Any = -1) -> Volume:
+    return Volume(da.from_array(array, chunks=chunks), (10.0,) * array.ndim, name="mask")
+
+
+@given(st.integers(0, 999), cuts(), st.sampled_from([1, 2, 3]), st.sampled_from([0.2, 0.45, 0.7]))
+def test_labels_are_scipys_for_every_cut(seed, chunks, connectivity, part) -> None:
+    mask = dense(seed, part=part)
+    structure = ndi.generate_binary_structure(3, connectivity)
+    expected, num_expected = ndi.label(mask, structure)
+    lazy, number = label(da.from_array(mask, chunks=chunks), connectivity=connectivity)
+    assert lazy.chunks == chunks
+    labels, num_objects = dask.compute(lazy, number, scheduler="sync")
+    np.testing.assert_array_equal(labels, expected)
+    assert num_objects == num_expected
+    assert labels.dtype == lazy.dtype == np.uint32
+
+
+@given(masks(), cuts())
+def test_sparse_labels_are_scipys_for_every_cut(mask, chunks) -> None:
+    lazy, _ = label(da.from_array(mask, chunks=chunks))
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), ndi.label(mask)[0])
+
+
+@given(st.integers(0, 99), cuts((9, 13)), st.sampled_from([1, 2]))
+def test_a_micrograph_is_labelled_too(seed, chunks, connectivity) -> None:
+    mask = dense(seed, (9, 13))
+    expected, _ = ndi.label(mask, ndi.generate_binary_structure(2, connectivity))
+    lazy, _ = label(da.from_array(mask, chunks=chunks), connectivity=connectivity)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), expected)
+
+
+def relabel_by_first_voxel(labels: np.ndarray) -> np.ndarray:
+    values, first = np.unique(labels, return_index=True)
+    ids = values[np.argsort(first)]
+    numbers = {0: 0} | {v: i for i, v in enumerate(ids[ids > 0], 1)}
+    return np.vectorize(numbers.get)(labels)
+
+
+@given(st.integers(0, 99), cuts(), st.sampled_from([1, 3]))
+def test_classes_are_labelled_one_by_one_with_ids_of_the_first_voxels(
+    seed, chunks, connectivity
+) -> None:
+    classes = np.random.default_rng(seed).integers(0, 3, SHAPE).astype(np.uint8)
+    structure = ndi.generate_binary_structure(3, connectivity)
+    expected = np.zeros(SHAPE, int)
+    for value in (1, 2):
+        found, _ = ndi.label(classes == value, structure)
+        expected[found > 0] = found[found > 0] + expected.max()
+    lazy, _ = label(da.from_array(classes, chunks=chunks), connectivity=connectivity)
+    labels = lazy.compute(scheduler="sync")
+    np.testing.assert_array_equal(labels, relabel_by_first_voxel(expected))
+
+
+def test_many_blocks_go_through_every_level_of_the_tree() -> None:
+    mask = dense(3, (17, 19, 23), 0.35)
+    lazy, number = label(da.from_array(mask, chunks=(1, 19, 2)))
+    assert lazy.npartitions > 16 * 12
+    expected, num_expected = ndi.label(mask)
+    np.testing.assert_array_equal(lazy.compute(), expected)
+    assert number.compute() == num_expected
+
+
+def test_a_volume_keeps_its_frame() -> None:
+    volume = volume_of(dense(0), 4)
+    labels, number = label(volume)
+    assert isinstance(labels, Volume)
+    assert (labels.voxel_size, labels.name) == (volume.voxel_size, "mask labels")
+    assert number.compute() == labels.data.max().compute()
+
+
+def test_an_empty_mask_has_no_objects() -> None:
+    labels, number = label(da.zeros(SHAPE, dtype=bool, chunks=3))
+    assert number.compute() == 0
+    assert not labels.compute().any()
+    assert len(measure(labels).compute()) == 0
+
+
+def test_labels_may_be_of_another_type_if_they_fit() -> None:
+    mask = da.from_array(np.indices((7, 8, 18)).sum(0) % 2 == 0, chunks=5)
+    assert label(mask, dtype=np.int64)[0].compute().dtype == np.int64
+    with pytest.raises(DtypeError, match=r"504 objects do not fit into uint8.*uint64"):
+        label(mask, dtype=np.uint8)[0].compute(scheduler="sync")
+
+
+def test_each_chunk_of_the_mask_is_computed_once() -> None:
+    calls = []
+
+    def threshold(block: np.ndarray) -> np.ndarray:
+        calls.append(block.shape)
+        return block > 0
+
+    source = da.from_array(dense(1).astype("u1"), chunks=(2, 4, 11))
+    mask = source.map_blocks(threshold, dtype=bool, meta=np.empty((0, 0, 0), bool))
+    dask.compute(*label(mask), scheduler="sync")
+    assert len(calls) == source.npartitions
+
+
+def test_provisional_labels_go_with_the_array(tmp_path) -> None:
+    labels, number = label(da.from_array(dense(1), chunks=3), scratch=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    labels.compute()
+    assert len(list(tmp_path.iterdir())) == 1
+    del labels
+    gc.collect()
+    assert number.compute() > 0  # the number alone needs no labels, but their folder stays its own
+    del number
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "error", "text"),
+    [
+        (np.zeros(SHAPE, "f4"), {}, DtypeError, "got float32.*threshold"),
+        (np.zeros((0, 7, 11), bool), {}, ShapeError, "empty volume, got shape"),
+        (np.zeros(SHAPE, bool), {"connectivity": 4}, ConfigError, "connectivity"),
+        (np.zeros((7, 11), bool), {"connectivity": 3}, ConfigError, "connectivity"),
+    ],
+)
+def test_masks_that_cannot_be_labelled_are_refused(mask, options, error, text) -> None:
+    with pytest.raises(error, match=text):
+        label(da.from_array(mask), **options)
+
+
+def test_chunks_of_unknown_size_are_refused_with_the_cure() -> None:
+    flat = da.from_array(np.arange(12), chunks=4)
+    unknown = flat[flat > 3][:, None]
+    with pytest.raises(ShapeError, match="compute_chunk_sizes"):
+        label(unknown)
+
+
+@given(st.integers(0, 999), cuts(), cuts())
+def test_measurements_are_those_of_scikit_image_for_every_cut(seed, chunks, others) -> None:
+    generator = np.random.default_rng(seed)
+    labels, _ = ndi.label(dense(seed, part=0.3))
+    intensity = generator.normal(0, 3, SHAPE).astype(np.float32)
+    lazy = measure(da.from_array(labels, chunks=chunks), da.from_array(intensity, chunks=others))
+    table = lazy.compute(scheduler="sync")
+    props = regionprops(labels, intensity)
+    assert list(table["label"]) == [p.label for p in props]
+    assert list(table["num_voxels"]) == [p.area for p in props]
+    if not props:
+        return
+    centroids = table[["z", "y", "x"]].to_numpy()
+    np.testing.assert_allclose(centroids, [p.centroid for p in props], atol=1e-9)
+    boxes = table[[f"{a}_{e}" for e in ("min", "max") for a in "zyx"]].to_numpy()
+    np.testing.assert_array_equal(boxes, [p.bbox for p in props])
+    for name, key in (
+        ("mean", "intensity_mean"),
+        ("min", "intensity_min"),
+        ("max", "intensity_max"),
+    ):
+        expected = [getattr(p, key) for p in props]
+        np.testing.assert_allclose(table[f"{name}_intensity"], expected, rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(0, 99), cuts())
+def test_measurements_have_the_same_bits_for_every_cut(seed, chunks) -> None:
+    labels, _ = ndi.label(dense(seed, part=0.4))
+    intensity = np.random.default_rng(seed).normal(0, 3, SHAPE).astype(np.float32)
+    whole = measure(da.from_array(labels, chunks=-1), da.from_array(intensity, chunks=-1))
+    cut = measure(da.from_array(labels, chunks=chunks), da.from_array(intensity, chunks=chunks))
+    assert whole.compute(scheduler="sync").equals(cut.compute(scheduler="sync"))
+
+
+def test_labels_and_intensity_of_other_shapes_are_refused_with_both() -> None:
+    with pytest.raises(ShapeError, match=r"got \(5, 7, 11\) and \(5, 7, 12\)"):
+        measure(da.zeros(SHAPE, dtype=int), da.zeros((5, 7, 12)))
+
+
+def balls() -> np.ndarray:
+    """Two large balls of class 1, one of class 2, and specks of both."""
+    classes = np.zeros((20, 24, 28), np.uint8)
+    grid = np.indices(classes.shape)
+    for (z, y, x), radius, value in (
+        ((6, 7, 8), 4, 1),
+        ((13, 15, 20), 4, 1),
+        ((6, 17, 8), 3, 2),
+        ((2, 2, 24), 1, 1),
+        ((17, 3, 3), 0, 2),
+    ):
+        distance = (grid[0] - z) ** 2 + (grid[1] - y) ** 2 + (grid[2] - x) ** 2
+        classes[distance <= radius**2] = value
+    return classes
+
+
+OPTIONS = {
+    "radii": {"ribosome": 40.0, "ferritin": 30.0},
+    "class_values": {"ferritin": 2, "ribosome": 1, "membrane": 3},
+}
+
+
+@given(cuts((20, 24, 28)))
+def test_centres_are_those_of_the_balls_for_every_cut(chunks) -> None:
+    points = localize(volume_of(balls(), chunks), **OPTIONS).compute(scheduler="sync")
+    assert list(points.table["class_name"]) == ["ribosome", "ribosome", "ferritin"]
+    np.testing.assert_array_equal(points.zyx, [[6, 7, 8], [13, 15, 20], [6, 17, 8]])
+    assert list(points.table["num_voxels"]) == [(balls() == 1).sum() // 2 - 3] * 2 + [
+        (balls() == 2).sum() - 1
+    ]
+    assert (points.voxel_size, points.shape, points.name) == ((10,) * 3, (20, 24, 28), "mask")
+
+
+def test_centres_of_any_objects_are_those_of_scipy() -> None:
+    classes = np.random.default_rng(2).integers(0, 3, (9, 13, 11)).astype(np.uint8)
+    options = {"radius_min_scale": 0.0, "radius_max_scale": 99.0, "connectivity": 2}
+    lazy = localize(volume_of(classes, (2, 5, 4)), **OPTIONS, **options)
+    points = lazy.compute(scheduler="sync")
+    for name, value in (("ribosome", 1), ("ferritin", 2)):
+        labels, count = ndi.label(classes == value, ndi.generate_binary_structure(3, 2))
+        expected = ndi.center_of_mass(labels > 0, labels, range(1, count + 1))
+        np.testing.assert_allclose(points.select(name).zyx, expected, atol=1e-9)
+
+
+def test_without_objects_there_are_no_points() -> None:
+    empty = volume_of(np.zeros((4, 5, 6), np.uint8), 3)
+    points = localize(empty, **OPTIONS).compute()
+    assert len(points) == 0
+    assert points.shape == (4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"radii": {"ribosom": 40.0}}, 'radius but no value in the map: did you mean "ribosome"'),
+        ({"radii": {}}, "no class has a radius"),
+        ({"radius_min_scale": 2.0}, "from 2.0 to 1.5. Give a smaller one first"),
+        ({"radius_min_scale": -1.0}, "none negative"),
+        ({"connectivity": 0}, "connectivity"),
+        ({"radii": {"ribosome": -40.0}}, "radius of ribosome is -40.0 Å"),
+        ({"radii": {"ribosome": float("nan")}}, "radius of ribosome is nan Å"),
+        (
+            {"class_values": {"ribosome": 0, "ferritin": 2}},
+            "ribosome has the value 0 .* background",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(changes, text) -> None:
+    with pytest.raises(ConfigError, match=text):
+        localize(volume_of(balls()), **(OPTIONS | changes))
+
+
+def test_a_micrograph_has_no_particles_in_space() -> None:
+    with pytest.raises(ShapeError, match=r"volumes \(z, y, x\), got shape \(4, 5\)"):
+        localize(volume_of(np.zeros((4, 5), np.uint8)), **OPTIONS)
+
+
+def test_nothing_is_computed_while_graphs_are_built() -> None:
+    def explode(*args: Any, **kwargs: Any) -> Any:
+        pytest.fail("something was computed while the graph was built")
+
+    def never(block: np.ndarray) -> np.ndarray:
+        pytest.fail("a voxel was computed while the graph was built")
+
+    source = da.zeros((9, 13, 11), dtype="u1", chunks=4)
+    array = da.map_blocks(never, source, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
+    with dask.config.set(scheduler=explode):
+        volume = Volume(array, (10.0,) * 3)
+        labels, _ = label(volume)
+        measure(labels, volume)
+        localize(volume, **OPTIONS)

@@ -1,0 +1,65 @@
+"""Graphs by hand: chunks, trees, lazy arrays."""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volproc.core.errors import ShapeError
+from volproc.graph.layers import array_of, iterate_chunks, new_array, new_value, tree, unique_name
+
+CUTS = ((2, 3), (7,), (5, 1, 5))
+
+
+def test_chunks_tile_the_array_in_raster_order() -> None:
+    seen = np.zeros((5, 7, 11), int)
+    chunks = list(iterate_chunks(CUTS))
+    for chunk in chunks:
+        seen[chunk.region] += 1
+        assert chunk.offset == tuple(map(attrgetter("start"), chunk.region))
+    assert (seen == 1).all()
+    assert [c.index for c in chunks] == sorted(c.index for c in chunks)
+
+
+@given(st.integers(1, 70), st.integers(2, 5))
+def test_a_tree_combines_all_leaves_in_order(count: int, fan_in: int) -> None:
+    leaves = [f"leaf-{i}" for i in range(count)]
+    tasks, root = tree("tree", leaves, partial(sum, start=()), fan_in=fan_in)
+    graph = {leaf: (lambda i=i: (i,),) for i, leaf in enumerate(leaves)} | tasks
+    assert dask.get(graph, root) == tuple(range(count))
+    assert all(len(task[1]) <= fan_in for task in tasks.values())
+
+
+def test_an_array_of_tasks_is_what_the_tasks_give() -> None:
+    name = unique_name("test")
+    whole = np.arange(5 * 7 * 11).reshape(5, 7, 11)
+    tasks = {(name, *c.index): (whole.__getitem__, c.region) for c in iterate_chunks(CUTS)}
+    array = new_array(name, tasks, cuts=CUTS, dtype=whole.dtype)
+    np.testing.assert_array_equal(array.compute(), whole)
+    np.testing.assert_array_equal((array + 1)[3:, :, 4].compute(), whole[3:, :, 4] + 1)
+
+
+def test_a_value_may_depend_on_arrays() -> None:
+    array = da.ones((4, 6), chunks=(2, 6))
+    name = unique_name("total")
+    keys = [(array.name, i, 0) for i in range(2)]
+    value = new_value(name, {name: (lambda parts: sum(p.sum() for p in parts), keys)},
+                      depends_on=[array])  # fmt: skip
+    assert value.compute() == 24
+
+
+def test_names_are_unique() -> None:
+    assert len({unique_name("stage") for _ in range(100)}) == 100
+
+
+def test_unknown_chunk_sizes_are_refused() -> None:
+    flat = da.from_array(np.arange(12), chunks=4)
+    with pytest.raises(ShapeError, match="compute_chunk_sizes"):
+        array_of(flat[flat > 3])

@@ -1,0 +1,83 @@
+"""Views: each has its exact inverse, all are distinct, the order is stated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from volproc.core.errors import ModelError
+from volproc.models.views import VIEW_SETS, View, find_views
+
+ALL_VIEWS = [view for views in VIEW_SETS.values() for view in views]
+
+
+def patch(*lead: int) -> torch.Tensor:
+    shape = (*lead, 3, 4, 5)
+    return torch.arange(int(np.prod(shape))).reshape(shape)
+
+
+@pytest.mark.parametrize("view", ALL_VIEWS, ids=lambda v: v.name)
+def test_every_view_is_undone_exactly(view: View) -> None:
+    for lead in ((), (2,), (2, 3)):
+        assert torch.equal(view.inverse(view.forward(patch(*lead))), patch(*lead))
+        assert torch.equal(view.forward(view.inverse(patch(*lead))), patch(*lead))
+
+
+@pytest.mark.parametrize("name", sorted(VIEW_SETS))
+def test_views_of_a_set_are_distinct(name: str) -> None:
+    seen = {tuple(view.forward(patch()).flatten().tolist()) for view in find_views(name)}
+    turned = {tuple(view.forward(patch()).shape) for view in find_views(name)}
+    assert len(seen) == len(find_views(name)) == len({view.name for view in find_views(name)})
+    assert turned <= {(3, 4, 5), (3, 5, 4)}
+
+
+def test_the_sixteen_views_are_all_symmetries_that_keep_z_in_place() -> None:
+    # z alone is flipped or not; y and x go through the eight symmetries of a square.
+    square = patch().numpy()
+    expected = {
+        tuple(np.rot90(square[::flip_z, ::flip_y], k, (1, 2)).flatten().tolist())
+        for flip_z in (1, -1)
+        for flip_y in (1, -1)
+        for k in range(4)
+    }
+    found = {tuple(view.forward(patch()).flatten().tolist()) for view in find_views("all16")}
+    assert len(expected) == 16
+    assert found == expected
+
+
+def test_sets_come_in_their_stated_order() -> None:
+    assert list(VIEW_SETS) == ["none", "rot4", "octopi4", "octopi8", "all16"]
+    volume = patch()
+    turns = [torch.rot90(volume, k, (1, 2)) for k in range(4)]
+    for view, expected in zip(find_views("rot4"), turns, strict=True):
+        assert torch.equal(view.forward(volume), expected)
+    octopi = [
+        volume,
+        turns[2],
+        volume.flip(0),
+        volume.flip(2),
+        volume.flip(1),
+        turns[1],
+        turns[3],
+        volume.flip(0, 1, 2),
+    ]
+    for view, expected in zip(find_views("octopi8"), octopi, strict=True):
+        assert torch.equal(view.forward(volume), expected)
+    assert find_views("octopi4") == find_views("octopi8")[:4]
+
+
+def test_every_set_begins_with_the_patch_as_it_is() -> None:
+    for views in VIEW_SETS.values():
+        assert torch.equal(views[0].forward(patch()), patch())
+
+
+def test_a_view_leaves_its_input_alone() -> None:
+    volume = patch()
+    View("all", flips="zyx", rotation=1).forward(volume).zero_()
+    assert torch.equal(volume, patch())
+
+
+def test_an_unknown_set_names_the_nearest() -> None:
+    with pytest.raises(ModelError, match='no set of views "octopi": did you mean "octopi'):
+        find_views("octopi")

@@ -1,0 +1,187 @@
+"""Plans: what they say, what they refuse, and that they cost nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from math import ceil, prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volproc.core.errors import PlanError, ShapeError
+from volproc.plan.blocks import ChunkGrid
+from volproc.plan.inference import (
+    BASE_BYTES,
+    WRITE_MULTIPLE,
+    Job,
+    Plan,
+    block_extent,
+    class_bytes,
+    make_plan,
+)
+
+JOB = Job(
+    shape=(300, 500, 400),
+    itemsize=4,
+    storage_chunks=(1, 500, 400),
+    patch=(64, 64, 64),
+    overlap=0.25,
+    num_views=4,
+    num_classes=3,
+    batch_size=2,
+    probability_bytes=2,
+    activation_bytes=10_000_000,
+)
+
+
+@st.composite
+def small_plans(draw: st.DrawFn) -> Plan:
+    def triple(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(3))
+
+    job = Job(
+        shape=triple(1, 12),
+        itemsize=2,
+        storage_chunks=triple(1, 6),
+        patch=triple(1, 7),
+        overlap=draw(st.sampled_from([0.0, 0.25, 0.5])),
+        num_views=1,
+        num_classes=2,
+        pad=True,
+    )
+    return Plan(job, triple(1, 12))
+
+
+def decoded(plan: Plan) -> int:
+    """Voxels of the storage chunks that each block touches, counted one by one."""
+    total = 0
+    for block in plan.grid:
+        owned = plan.patches.owned(block.write)
+        if owned:
+            extent = plan.patches.extent(owned)
+            sides = [
+                {v // c for v in range(s.start, s.stop)}
+                for s, c in zip(extent, plan.job.storage_chunks, strict=True)
+            ]
+            for chunk in product(*sides):
+                total += prod(
+                    min((i + 1) * c, n) - i * c
+                    for i, c, n in zip(chunk, plan.job.storage_chunks, plan.job.shape, strict=True)
+                )
+    return total
+
+
+@given(small_plans())
+def test_bytes_read_are_those_of_all_storage_chunks_that_blocks_touch(plan: Plan) -> None:
+    assert plan.read_bytes == decoded(plan) * plan.job.itemsize
+    assert plan.read_ratio == decoded(plan) / prod(plan.job.shape)
+
+
+@given(small_plans())
+def test_the_extent_holds_every_block_with_its_patches(plan: Plan) -> None:
+    largest = [0, 0, 0]
+    for block in plan.grid:
+        owned = plan.patches.owned(block.write)
+        region = plan.patches.extent(owned) if owned else block.write
+        for axis, (a, b) in enumerate(zip(region, block.write, strict=True)):
+            span = max(a.stop, b.stop) - min(a.start, b.start)
+            largest[axis] = max(largest[axis], span)
+    assert block_extent(plan.job, plan.chunks) == tuple(largest)
+
+
+def test_a_plan_counts_patches_views_and_outputs() -> None:
+    plan = make_plan(JOB)
+    per_axis = [ceil((n - 64) / 48) + 1 for n in JOB.shape]
+    assert len(plan.patches) == prod(per_axis)
+    assert plan.num_passes == 4 * prod(per_axis)
+    assert plan.output_bytes == prod(JOB.shape) * (1 + 3 * 2)
+
+
+def test_a_plan_explains_itself_with_its_own_numbers() -> None:
+    plan = make_plan(JOB, chunks=(128, 128, 128), host_limit=4_000_000_000)
+    text = plan.explain()
+    for part in (
+        "300 × 500 × 400 voxels, 240 MB",
+        f"{len(plan.grid)} (3 × 4 × 4) of 128 × 128 × 128",
+        f"{len(plan.patches)} of 64 × 64 × 64, overlap 0.25, 4 views: {plan.num_passes} passes",
+        f"{plan.read_ratio:.2f} times the volume",
+        "peak per worker on the host of 4 GB",
+        "420 MB before compression, 3 classes, with probabilities",
+    ):
+        assert part in text, text
+    assert "device" not in text
+    assert "peak per worker on the device of 2 GB" in (
+        make_plan(replace(JOB, on_device=True), device_limit=2_000_000_000).explain()
+    )
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_both_numbers() -> None:
+    plan = make_plan(JOB, chunks=(300, 500, 400), host_limit=1_000_000_000)
+    need = plan.host_bytes / 1e9
+    with pytest.raises(PlanError, match=rf"needs {need:.3g} GB on the host, a worker has 1 GB"):
+        plan.validate()
+
+
+def test_what_does_not_fit_on_the_device_is_refused_with_both_numbers() -> None:
+    job = replace(JOB, on_device=True)
+    plan = make_plan(job, chunks=(300, 500, 400), device_limit=1_000_000_000)
+    need = plan.device_bytes / 1e9
+    with pytest.raises(PlanError, match=rf"needs {need:.3g} GB on the device, a worker has 1 GB"):
+        plan.validate()
+
+
+def test_a_volume_smaller_than_a_patch_is_refused_unless_padded() -> None:
+    job = replace(JOB, shape=(300, 60, 63))
+    with pytest.raises(ShapeError, match=r"300 × 60 × 63 voxels, .* 64 × 64 × 64, along y, x.*pad"):
+        make_plan(job).validate()
+    make_plan(replace(job, pad=True)).validate()
+
+
+@pytest.mark.parametrize("limit", [None, BASE_BYTES + 250_000_000, 2 * BASE_BYTES, 3 * BASE_BYTES])
+def test_chosen_blocks_fit_and_are_multiples_of_what_is_written(limit: int | None) -> None:
+    plan = make_plan(JOB, host_limit=limit)
+    plan.validate()
+    for chunk, size in zip(plan.chunks, JOB.shape, strict=True):
+        assert chunk % WRITE_MULTIPLE == 0
+        assert chunk < size + WRITE_MULTIPLE
+
+
+def test_more_memory_gives_larger_blocks_that_read_less() -> None:
+    small = make_plan(JOB, host_limit=BASE_BYTES + 200_000_000)
+    large = make_plan(JOB, host_limit=4_000_000_000)
+    assert prod(small.chunks) < prod(large.chunks)
+    assert small.read_ratio > large.read_ratio
+
+
+def test_a_hungry_network_does_not_shrink_blocks_that_memory_would_hold() -> None:
+    hungry = replace(JOB, activation_bytes=3_000_000_000)
+    assert make_plan(hungry).chunks == make_plan(JOB).chunks
+    assert make_plan(hungry, host_limit=20_000_000_000).chunks == make_plan(JOB).chunks
+
+
+def test_peak_memory_does_not_grow_when_z_doubles() -> None:
+    job = replace(JOB, shape=(512, 1024, 1024), storage_chunks=(1, 1024, 1024))
+    single = make_plan(job)
+    double = make_plan(replace(job, shape=(1024, 1024, 1024)))
+    assert double.chunks == single.chunks
+    assert double.host_bytes == single.host_bytes
+    assert double.scratch_bytes == single.scratch_bytes
+
+
+def test_planning_visits_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits: list[object] = []
+    monkeypatch.setattr(ChunkGrid, "__getitem__", lambda grid, index: visits.append(index))
+    monkeypatch.setattr(ChunkGrid, "indices", lambda grid: visits.append(grid))
+    job = replace(JOB, shape=(4000, 4000, 4000), storage_chunks=(64, 64, 64))
+    plan = make_plan(job, chunks=(128, 128, 128))
+    plan.validate()
+    assert plan.explain()
+    assert len(plan.grid) == 32**3
+    assert visits == []
+
+
+@pytest.mark.parametrize(("num_classes", "expected"), [(2, 1), (256, 1), (257, 2)])
+def test_class_maps_take_the_smallest_type_that_holds_them(num_classes, expected) -> None:
+    assert class_bytes(num_classes) == expected

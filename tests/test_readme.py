@@ -1,0 +1,71 @@
+"""Every command and example of the README, the configs and the examples runs."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import volproc
+from volproc.cli.main import run
+from volproc.phantoms.phantom import Phantom
+from volproc.phantoms.spec import PhantomSpec
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README takes for granted: a tomogram, and the configs."""
+    phantom = Phantom(PhantomSpec((48, 56, 64), seed=4_000_000, noise=0.5))
+    volume = volproc.from_source(phantom, voxel_size=phantom.voxel_size)
+    volproc.save(volume, tmp_path / "tomogram.mrc")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_set_up_takes_two_commands_that_ci_runs() -> None:
+    demo, test = blocks("bash")
+    assert "volproc demo --output demo" in demo
+    assert "-m pytest" in test
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_commands_of_the_readme_run_in_their_order(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (console,) = blocks("console")
+    commands = [line.removeprefix("$ ") for line in console.splitlines()]
+    assert len(commands) >= 7
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name == "volproc"
+        assert run(arguments) == 0, f"{command}\n{capsys.readouterr().err}"
+    for made in ("tomogram.zarr", "classes.zarr", "picks.star", "quick/best.pt", "quick.mrc"):
+        assert (folder / made).exists(), made
+    assert volproc.open("quick.mrc").shape == (48, 56, 64)
+
+
+def test_the_python_of_the_readme_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert volproc.open("ribosomes.zarr").shape == (48, 56, 64)
+    assert set(volproc.read_points("ribosomes.star").class_names) <= {"ribosome"}
+    assert "num_voxels" in capsys.readouterr().out
+
+
+def test_the_example_counts_particles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["count_particles.py", "--output", str(tmp_path / "o")])
+    runpy.run_path(str(ROOT / "examples" / "count_particles.py"), run_name="__main__")
+    assert "ribosome: " in capsys.readouterr().out
+    assert (tmp_path / "o" / "classes.zarr").is_dir()

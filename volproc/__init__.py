@@ -1,0 +1,95 @@
+"""Segment and count in volumes of any size, with the same answer however they are cut.
+
+open → plan → predict → reduce → write: `open` gives a lazy `Volume`; `predict`, `label`,
+`measure` and `localize` are lazy; `save` writes. Nothing is read or computed before it is asked
+for.
+
+Examples
+--------
+>>> import numpy as np, tempfile, os, volproc
+>>> path = os.path.join(tempfile.mkdtemp(), "mask.npy")
+>>> np.save(path, np.eye(5, dtype=np.uint8)[None].repeat(3, 0))
+>>> mask = volproc.open(path, voxel_size=10.0)
+>>> labels, num_objects = volproc.label(mask, connectivity=2)
+>>> num_objects.compute()
+1
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Points": "volproc.core.points",
+    "Volume": "volproc.core.volume",
+    "ModelSpec": "volproc.core.model",
+    "VolprocError": "volproc.core.errors",
+    "open": "volproc.io.open:open_",
+    "from_source": "volproc.io.open",
+    "inspect": "volproc.io.open",
+    "read_model": "volproc.models.loading:read_spec",
+    "read_points": "volproc.io.points",
+    "predict": "volproc.graph.predict",
+    "label": "volproc.graph.label",
+    "measure": "volproc.graph.label",
+    "localize": "volproc.graph.label",
+    "save": "volproc.graph.save",
+    "connect": "volproc.cluster.start",
+}
+"""Public name → module, and name there where it differs. Modules load at first use, so that
+``import volproc`` costs neither torch nor distributed."""
+
+_ROOMS = ("cluster", "metrics", "phantoms")
+"""Rooms whose own names are public too, such as ``volproc.cluster.connect``."""
+
+__all__ = [
+    "ModelSpec",
+    "Points",
+    "VolprocError",
+    "Volume",
+    "connect",
+    "from_source",
+    "inspect",
+    "label",
+    "localize",
+    "measure",
+    "open",
+    "predict",
+    "read_model",
+    "read_points",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        msg = f"module 'volproc' has no attribute {name!r}"
+        raise AttributeError(msg)
+    module, _, other = _HOMES[name].partition(":")
+    value = getattr(import_module(module), other or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_ROOMS})
+
+
+if TYPE_CHECKING:
+    from volproc.cluster.start import connect
+    from volproc.core.errors import VolprocError
+    from volproc.core.model import ModelSpec
+    from volproc.core.points import Points
+    from volproc.core.volume import Volume
+    from volproc.graph.label import label, localize, measure
+    from volproc.graph.predict import predict
+    from volproc.graph.save import save
+    from volproc.io.open import from_source, inspect
+    from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
+    from volproc.io.points import read_points
+    from volproc.models.loading import read_spec as read_model

@@ -1,0 +1,137 @@
+"""The front door: finds the command, and turns every error into one message.
+
+Nothing heavy is imported here, nor at the head of any command's module: ``--help`` has to answer
+at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from volproc.core.errors import VolprocError, nearest
+
+FAILED = 1
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+COMMANDS = {
+    "demo": ("volproc.cli.demo:demo", "Make phantoms, segment them, find particles, score them."),
+    "info": ("volproc.cli.info:info", "Say what is in volumes: format, size, voxel size."),
+    "plan": ("volproc.cli.segment:plan", "Say what a segmentation takes, before it runs."),
+    "segment": ("volproc.cli.segment:segment", "Give every voxel a class."),
+    "localize": ("volproc.cli.localize:localize", "Find particle centres in a class map."),
+    "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
+    "train": ("volproc.cli.train:train", "Train a model."),
+}
+"""Name of a command → where it is, and its line in the help. A command's module is imported when
+it is called."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in the order of the table."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.lazy:
+            return None
+        module, _, name = self.lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was meant, or name the nearest one."""
+        if args and args[0] not in self.lazy and not args[0].startswith("-"):
+            ctx.fail(f'no command "{args[0]}", {nearest(args[0], self.lazy)}')
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.lazy.items()])
+
+
+class _Messages(logging.Handler):
+    """Shows what the library has to say on stderr, above a progress bar where one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="volproc", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and more messages.")
+@click.pass_context
+def volproc(ctx: click.Context, debug: bool) -> None:
+    """Segment and count in volumes of any size: open, plan, predict, reduce, write."""
+    ctx.obj = {"debug": debug}
+    logger = logging.getLogger("volproc")
+    logger.setLevel(logging.INFO if debug else logging.WARNING)
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run(words))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return the exit status."""
+    debug = "--debug" in arguments
+    try:
+        result = volproc.main(args=arguments, prog_name="volproc", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "Interrupted. The same command goes on after the blocks that are done.", err=True
+        )
+        return INTERRUPTED
+    except (VolprocError, OSError) as error:
+        return _fail(error, str(error), debug)
+    except Exception as error:  # the door: nothing but a message leaves the house
+        text = (
+            f"{type(error).__name__}: {error}. This should not happen: run "
+            "volproc --debug with the same arguments, and report what it prints."
+        )
+        return _fail(error, text, debug)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: BaseException, text: str, debug: bool) -> int:
+    """Say what went wrong and where."""
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    where = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+    click.echo(f"Error: {text}{where}", err=True)
+    return FAILED
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: workers are stopped on the way out."""
+    raise KeyboardInterrupt

@@ -1,0 +1,255 @@
+"""Options that several commands share, each with one name and one meaning."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from volproc.cluster.session import Session
+    from volproc.config.cluster import ClusterConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class VoxelSize(click.ParamType):
+    """Å per voxel: one number, or one an axis as ``z,y,x``."""
+
+    name = "Å"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | tuple[float, ...]:
+        """One number, or a tuple in the order z, y, x."""
+        if not isinstance(value, str):
+            return value
+        try:
+            sizes = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            sizes = ()
+        if len(sizes) not in (1, 2, 3) or not all(0 < size < float("inf") for size in sizes):
+            self.fail(
+                f'"{value}" is not a voxel size. Give Å per voxel as one positive number, or as '
+                "z,y,x (y,x for a micrograph).",
+                param,
+                ctx,
+            )
+        return sizes[0] if len(sizes) == 1 else sizes
+
+
+class Sizes(click.ParamType):
+    """Voxels an axis: one whole number for all, or ``z,y,x``."""
+
+    name = "VOXELS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Three whole numbers in the order z, y, x."""
+        if not isinstance(value, str):
+            return value
+        try:
+            sizes = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            sizes = ()
+        if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
+            self.fail(
+                f'"{value}" is not a size. Give whole numbers of voxels as z,y,x, or one for all '
+                "axes.",
+                param,
+                ctx,
+            )
+        return sizes * 3 if len(sizes) == 1 else sizes
+
+
+class Bytes(click.ParamType):
+    """A number of bytes, with a unit where one is given."""
+
+    name = "BYTES"
+    units = {"": 1, "B": 1, **{f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}} | {
+        f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Whole bytes."""
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        if found is None or found[2].upper() not in self.units or float(found[1]) == 0:
+            self.fail(
+                f'"{value}" is not an amount of memory. Give it as 8GiB or 500MB.', param, ctx
+            )
+        return int(float(found[1]) * self.units[found[2].upper()])
+
+
+class Named(click.ParamType):
+    """A name and its number, as ``NAME=NUMBER``."""
+
+    def __init__(self, number: type[int] | type[float], name: str) -> None:
+        self.number = number
+        self.name = name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int | float]:
+        """Name and number."""
+        if not isinstance(value, str):
+            return value
+        name, _, text = value.rpartition("=")
+        try:
+            number = self.number(text)
+        except ValueError:
+            number = None
+        if not name or number is None:
+            self.fail(f'"{value}" is not {self.name}. Give a name, "=" and a number.', param, ctx)
+        return name, number
+
+
+def voxel_size_option(function: F) -> F:
+    """Add ``--voxel-size`` and ``--override-voxel-size``."""
+    function = click.option(
+        "--override-voxel-size",
+        is_flag=True,
+        help="Use --voxel-size even where the file says something else.",
+    )(function)
+    return click.option(
+        "-vs",
+        "--voxel-size",
+        type=VoxelSize(),
+        help="Å per voxel, one number or z,y,x, where the file gives none.",
+    )(function)
+
+
+def selection_options(function: F) -> F:
+    """Add ``--t``, ``--c``, ``--level`` and ``--dataset``: which array of a file."""
+    for option in (
+        click.option("--dataset", help="Path of the array inside a container."),
+        click.option("--level", type=click.IntRange(min=0), help="Level of a pyramid, 0 finest."),
+        click.option("--c", type=click.IntRange(min=0), help="Channel, where there are several."),
+        click.option(
+            "--t", type=click.IntRange(min=0), help="Time point, where there are several."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def overwrite_option(function: F) -> F:
+    """Add ``--overwrite``."""
+    return click.option(
+        "--overwrite", is_flag=True, help="Replace an output that exists; refused otherwise."
+    )(function)
+
+
+def quiet_option(function: F) -> F:
+    """Add ``--quiet``."""
+    return click.option("-q", "--quiet", is_flag=True, help="Show no progress.")(function)
+
+
+def cluster_options(function: F) -> F:
+    """Add ``--cluster``, ``--workers`` and ``--memory-limit``: what runs the work."""
+    for option in (
+        click.option("--memory-limit", type=Bytes(), help="Memory of one worker process, as 8GiB."),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Threads or processes; one a core or GPU by default.",
+        ),
+        click.option(
+            "--cluster",
+            metavar="WHERE",
+            help="serial (default), threads, local (processes), cuda (GPUs), tcp://HOST:PORT, a "
+            "scheduler file, or a YAML file with these settings.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def pick_selection(options: dict[str, Any]) -> dict[str, Any]:
+    """Take ``t``, ``c``, ``level`` and ``dataset`` out of options; those not given are left out."""
+    selection = {name: options.pop(name) for name in ("t", "c", "level", "dataset")}
+    return {name: value for name, value in selection.items() if value is not None}
+
+
+@contextmanager
+def open_cluster(
+    where: str | None = None,
+    *,
+    workers: int | None = None,
+    memory_limit: int | None = None,
+    config: ClusterConfig | None = None,
+) -> Iterator[Session]:
+    """Start or reach what runs the work, and stop it at the end.
+
+    Parameters
+    ----------
+    where : str
+        Value of ``--cluster``.
+    workers : int
+        Value of ``--workers``.
+    memory_limit : int
+        Value of ``--memory-limit``, bytes.
+    config : ClusterConfig
+        What a file says; options win over it, and so does a YAML file given as ``where``.
+
+    Raises
+    ------
+    ClusterError, ConfigError
+        If it cannot be started or reached, or the file is wrong.
+    """
+    from volproc.cluster import connect
+    from volproc.config.cluster import ClusterConfig
+    from volproc.config.loading import load
+
+    settings = config or ClusterConfig()
+    if where is not None and where.endswith((".yaml", ".yml")):
+        settings, where = load(where, ClusterConfig), None
+    with connect(
+        where or settings.cluster,
+        num_workers=workers or settings.num_workers,
+        threads_per_worker=settings.threads_per_worker,
+        memory_limit=memory_limit or settings.memory_limit_bytes,
+        dashboard_address=settings.dashboard_address,
+        timeout_s=settings.timeout_s,
+    ) as session:
+        # What fails on a cluster comes back as the error of a block; its own log would only
+        # repeat that between the progress bars.
+        for name in ("distributed", "distributed.client", "distributed.nanny"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        if session.dashboard:
+            click.echo(f"Dashboard: {session.dashboard}", err=True)
+        yield session
+
+
+@contextmanager
+def run_options(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Take ``--cluster`` and ``--quiet`` out of options, and give what workflows take instead.
+
+    Yields
+    ------
+    arguments : dict
+        ``executor`` and ``observe``.
+    """
+    from volproc.cli.progress import show_progress
+
+    where = options.pop("cluster")
+    limits = {name: options.pop(name) for name in ("workers", "memory_limit")}
+    with (
+        open_cluster(where, **limits, config=options.pop("config_run", None)) as executor,
+        show_progress(quiet=options.pop("quiet")) as observe,
+    ):
+        yield {"executor": executor, "observe": observe}
+
+
+def write_results(results: dict[str, object]) -> None:
+    """Write names and values on stdout, one a line, in columns; empty values are left out."""
+    shown = {key: value for key, value in results.items() if value not in ("", None)}
+    width = max(map(len, shown), default=0) + 2
+    for key, value in shown.items():
+        click.echo(f"{key:<{width}}{value}")

@@ -1,0 +1,226 @@
+"""Clusters on this machine: processes on its cores, or one process a GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import dask.config
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+
+from volproc.cluster.scheduler import DaskExecutor
+from volproc.core.errors import ClusterError
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+"""Environment variables that size the thread pools inside NumPy, SciPy, numba and torch."""
+
+GPU_DRIVER = Path("/proc/driver/nvidia/gpus")
+"""One entry a GPU where NVIDIA's kernel driver is loaded."""
+
+
+def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
+    """Configure scheduler and workers for long tasks that keep nothing in memory.
+
+    Parameters
+    ----------
+    num_threads : int
+        Threads that the libraries inside one call may use.
+    allowed_failures : int
+        Workers that may die under one call before the call is given up.
+
+    Notes
+    -----
+    A worker gets one call at a time (saturation 1.0), so that a worker that dies blames the one
+    call that it ran. Results are small tables: spilling and pausing would only delay what ends
+    in being terminated, and a paused worker that has nothing to free would never go on.
+    """
+    pools = dict.fromkeys(THREAD_VARIABLES, str(num_threads))
+    return {
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        "distributed.scheduler.worker-ttl": "1 hour",
+        "distributed.scheduler.no-workers-timeout": "60 s",
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.profile.enabled": False,
+        "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": "65536"} | pools,
+    }
+
+
+def start_processes(
+    *,
+    num_workers: int | None,
+    threads_per_worker: int,
+    memory_limit: int | str | None,
+    dashboard_address: str | None,
+    allowed_failures: int,
+) -> DaskExecutor:
+    """Start worker processes on this machine, reachable from this machine only.
+
+    Parameters are those of `volproc.cluster.connect`.
+
+    Raises
+    ------
+    ClusterError
+        If the processes cannot be started.
+    """
+    workers = num_workers or max(1, CPU_COUNT // threads_per_worker)
+    return _start(
+        LocalCluster,
+        num_threads=max(1, CPU_COUNT // (workers * threads_per_worker)),
+        allowed_failures=allowed_failures,
+        n_workers=workers,
+        threads_per_worker=threads_per_worker,
+        memory_limit=memory_limit or 0,
+        dashboard_address=_dashboard(dashboard_address),
+    )
+
+
+def start_gpus(
+    *,
+    num_workers: int | None,
+    memory_limit: int | str | None,
+    dashboard_address: str | None,
+    allowed_failures: int,
+) -> DaskExecutor:
+    """Start one process with one thread for each visible GPU.
+
+    Nothing stays on a GPU between calls but the model, so neither spilling from the device nor a
+    second memory pool is set up. Parameters are those of `volproc.cluster.connect`.
+
+    Raises
+    ------
+    ClusterError
+        If there is no GPU, if dask-cuda is not installed, or if it cannot start.
+    """
+    lacks = []
+    if not count_gpus():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        lacks.append(
+            "no NVIDIA GPU is visible"
+            + (f" (CUDA_VISIBLE_DEVICES is {visible!r})" if visible is not None else "")
+        )
+    if find_spec("dask_cuda") is None:
+        lacks.append('dask-cuda is not installed (pip install "volproc[cuda]")')
+    if lacks:
+        msg = (
+            f"a cluster of GPUs cannot be started: {', and '.join(lacks)}. Use --cluster local "
+            "for processes on the CPU, or run on a machine with a GPU."
+        )
+        raise ClusterError(msg)
+    asked = {} if num_workers is None else {"n_workers": num_workers}
+    return _start(
+        import_module("dask_cuda").LocalCUDACluster,
+        num_threads=max(1, CPU_COUNT // (num_workers or count_gpus())),
+        allowed_failures=allowed_failures,
+        threads_per_worker=1,
+        memory_limit=memory_limit or 0,
+        device_memory_limit=0,
+        dashboard_address=_dashboard(dashboard_address),
+        **asked,
+    )
+
+
+def count_gpus() -> int:
+    """NVIDIA GPUs that are there and not hidden, found without loading CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        chosen = [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+        if not chosen:
+            return 0
+    else:
+        chosen = []
+    entries = list(GPU_DRIVER.iterdir()) if GPU_DRIVER.is_dir() else []
+    # Where the driver has no folder (WSL), its own tool tells that there is one.
+    found = len(entries) or int(shutil.which("nvidia-smi") is not None)
+    return min(len(chosen), found) if chosen and found else found
+
+
+def _dashboard(address: str | None) -> str:
+    """Address of the dashboard: a free port of this machine by default."""
+    if address is not None and not _has_bokeh():
+        msg = (
+            f"a dashboard at {address} needs bokeh, which is not installed. Install it "
+            "(pip install bokeh), or leave the dashboard's address out."
+        )
+        raise ClusterError(msg)
+    return address or "127.0.0.1:0"
+
+
+def _has_bokeh() -> bool:
+    return find_spec("bokeh") is not None
+
+
+def _start(make: Any, *, num_threads: int, allowed_failures: int, **arguments: Any) -> DaskExecutor:
+    """Start a cluster on loopback and connect to it."""
+    chosen = settings(num_threads, allowed_failures=allowed_failures)
+    names = chosen["distributed.nanny.pre-spawn-environ"]
+    before = {name: os.environ.get(name) for name in names}
+    executor = None
+    try:
+        with dask.config.set(chosen), _hold_interrupts():
+            cluster = make(host="127.0.0.1", silence_logs=logging.CRITICAL, **arguments)
+            client = Client(cluster, set_as_default=False)
+            executor = DaskExecutor(
+                client, cluster=cluster, has_dashboard=_has_bokeh(), environment=before
+            )
+    except KeyboardInterrupt:
+        if executor is not None:
+            executor.close()
+        raise
+    except (RuntimeError, OSError, TimeoutError, ValueError) as error:
+        msg = (
+            f"worker processes could not be started: {error}. If this is a script, keep its work "
+            'under if __name__ == "__main__":, because each worker imports the script.'
+        )
+        raise ClusterError(msg) from error
+    return executor
+
+
+@contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of a start, and keep it from the workers.
+
+    A cluster that is interrupted while it starts cannot be closed. A terminal sends Ctrl-C to
+    workers too, which would die in the middle of a block before this process can stop them; the
+    thread and the processes that are started meanwhile inherit that the signal is blocked.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    # Python's own tracker of shared resources leaves the signal unblocked in the thread that starts
+    # it, which would be the one that starts the workers.
+    resource_tracker.ensure_running()
+    seen: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _: seen.append(n)) for number in signals}
+    blocks = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else set()
+    try:
+        yield
+    finally:
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if seen:
+        raise KeyboardInterrupt

@@ -1,0 +1,125 @@
+"""The one way to something that runs tasks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from volproc.cluster.session import HereExecutor, Session, ThreadExecutor
+from volproc.core.errors import ClusterError, nearest
+
+KINDS = ("serial", "synchronous", "threads", "local", "cuda")
+"""Words that `connect` knows; anything else is the address of a scheduler."""
+
+
+def connect(
+    spec: str = "serial",
+    *,
+    num_workers: int | None = None,
+    threads_per_worker: int = 1,
+    memory_limit: int | str | None = None,
+    dashboard_address: str | None = None,
+    timeout_s: float = 5.0,
+    allowed_failures: int = 10,
+) -> Session:
+    """Start or reach something that runs tasks.
+
+    Parameters
+    ----------
+    spec : str
+        ``serial`` (or ``synchronous``): in this thread. ``threads``: in threads of this process.
+        ``local``: in processes on this machine. ``cuda``: in one process a GPU of this machine.
+        ``tcp://HOST:PORT``: on a Dask scheduler that runs already; or the path of its scheduler
+        file.
+    num_workers : int, optional
+        Threads of ``threads``, processes of ``local`` and ``cuda``. By default one a core that
+        this process may use, one a GPU.
+    threads_per_worker : int
+        Calls that one process of ``local`` runs at the same time.
+    memory_limit : int or str, optional
+        Memory of one worker process, in bytes or as ``"8 GiB"``; a worker that comes near it is
+        ended and its block tried again. By default there is no limit.
+    dashboard_address : str, optional
+        Where the dashboard of ``local`` and ``cuda`` listens, ``HOST:PORT``. By default a free
+        port of this machine only, and nowhere if bokeh is not installed.
+    timeout_s : float
+        Seconds to wait for a scheduler at an address, and again for its first worker.
+    allowed_failures : int
+        Workers of ``local`` and ``cuda`` that may die under one call before it is given up.
+
+    Returns
+    -------
+    executor : Session
+        To be used in a ``with`` block, inside which Dask computes lazy arrays there too.
+
+    Raises
+    ------
+    ClusterError
+        If it cannot be started or reached; the message says what to do.
+
+    Notes
+    -----
+    Thread pools inside NumPy, numba and torch are sized in the worker processes, so that all
+    workers together use each core once; variables such as ``OMP_NUM_THREADS`` that are set
+    already are kept.
+
+    Examples
+    --------
+    >>> with connect("threads", num_workers=2) as executor:
+    ...     executor.submit("sum", sum, [1, 2, 3])
+    ...     list(executor.completed())
+    [('sum', 6, None)]
+    """
+    for name, value in (("num_workers", num_workers), ("threads_per_worker", threads_per_worker)):
+        if value is not None and value < 1:
+            msg = f"{name} must be at least 1, got {value}. Leave it out to use every core."
+            raise ClusterError(msg)
+    if spec in ("serial", "synchronous"):
+        return HereExecutor()
+    if spec == "threads":
+        return ThreadExecutor(num_workers or _num_cores())
+    if spec in ("local", "cuda"):
+        return _start_here(
+            spec, num_workers, threads_per_worker, memory_limit, dashboard_address, allowed_failures
+        )
+    if "://" in spec or spec.endswith(".json") or Path(spec).is_file():
+        from volproc.cluster.scheduler import reach  # loads distributed: only where it is used
+
+        return reach(spec, timeout_s=timeout_s)
+    msg = (
+        f'"{spec}" is not a cluster, {nearest(spec, KINDS)} Or give the address of a scheduler as '
+        "tcp://HOST:PORT, or the path of its scheduler file."
+    )
+    raise ClusterError(msg)
+
+
+def _start_here(
+    spec: str,
+    num_workers: int | None,
+    threads_per_worker: int,
+    memory_limit: int | str | None,
+    dashboard_address: str | None,
+    allowed_failures: int,
+) -> Session:
+    """Start processes on this machine."""
+    from volproc.cluster.local import start_gpus, start_processes  # loads distributed
+
+    if spec == "cuda":
+        return start_gpus(
+            num_workers=num_workers,
+            memory_limit=memory_limit,
+            dashboard_address=dashboard_address,
+            allowed_failures=allowed_failures,
+        )
+    return start_processes(
+        num_workers=num_workers,
+        threads_per_worker=threads_per_worker,
+        memory_limit=memory_limit,
+        dashboard_address=dashboard_address,
+        allowed_failures=allowed_failures,
+    )
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

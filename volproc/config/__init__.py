@@ -1,0 +1,1 @@
+"""Files to validated objects, once, at the edge."""

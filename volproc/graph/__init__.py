@@ -1,0 +1,1 @@
+"""Lifts block functions over a grid: lazy arrays, stores, done markers, runs."""

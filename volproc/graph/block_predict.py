@@ -1,0 +1,239 @@
+"""What a worker does for one block of a prediction; lazy arrays and long runs both call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from volproc.core.arrays import Sink, Source
+from volproc.core.block import Block
+from volproc.core.model import ModelSpec
+from volproc.core.types import Index, Region, region_shape
+from volproc.graph.spill import Spill
+from volproc.io.chunk_files import ChunkFiles
+from volproc.models.loading import load_model
+from volproc.models.normalization import Scaling
+from volproc.models.sliding import (
+    Accumulator,
+    Inference,
+    shifted,
+    to_classes,
+    to_probabilities,
+)
+from volproc.models.windows import sum_windows
+from volproc.plan.blocks import ChunkGrid
+from volproc.plan.inference import SLAB_PLANES
+from volproc.plan.patches import PatchGrid
+
+ProductKind = Literal["classes", "probabilities"]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One output of a prediction.
+
+    Parameters
+    ----------
+    kind : {"classes", "probabilities"}
+        Class of the largest output, (z, y, x); or one probability a class, (c, z, y, x).
+    store : Sink or ChunkFiles
+        Takes the write region of each block.
+    """
+
+    kind: ProductKind
+    store: Sink | ChunkFiles
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels; integers hold ``round(255 * probability)``."""
+        return self.store.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class PredictJob:
+    """Everything that the blocks of one prediction share; pickled to workers.
+
+    Parameters
+    ----------
+    source : Source
+        The volume.
+    grid : ChunkGrid
+        The blocks.
+    patches : PatchGrid
+        The patches of the whole volume.
+    inference : Inference
+        Views, batch, window.
+    spec : ModelSpec
+        The network; loaded once per process.
+    device : str
+        Where it runs.
+    spill : Spill
+        Hands sums between blocks.
+    products : tuple of Product
+        What is written.
+    """
+
+    source: Source
+    grid: ChunkGrid
+    patches: PatchGrid
+    inference: Inference
+    spec: ModelSpec
+    device: str
+    spill: Spill
+    products: tuple[Product, ...]
+
+    def needs(self, index: Index) -> list[Index]:
+        """Blocks whose spill a block waits for."""
+        return self.patches.neighbours(self.grid, index)[0]
+
+
+def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, Any]:
+    """Predict the patches that a block owns, and finish its write region.
+
+    ::
+
+        +-----------+--+        patches that start in the block reach over its far sides;
+        |  write    |  |  <---  what they add there is left for the neighbours (spill).
+        |  region   |  |
+        +-----------+  |        What earlier neighbours left for this block is added before
+        |______________|        the sums are divided, so each patch is computed once.
+
+    Parameters
+    ----------
+    job : PredictJob
+        What the blocks share.
+    scaling : Scaling
+        Normalisation, with constants of the whole volume.
+    index : tuple of int
+        Which block. All of ``job.needs(index)`` are finished.
+
+    Returns
+    -------
+    facts : dict
+        ``patches`` computed, ``passes`` through the network, ``bytes_read``, ``time_s``.
+    """
+    begin = time.perf_counter()
+    block = job.grid[index]
+    model = load_model(job.spec, job.device)
+    starts = job.patches.owned(block.write)
+    extent = job.patches.extent(starts) if starts else block.write
+    sums = Accumulator(_union(block.write, extent), job.inference, model.device)
+    read = 0
+    if starts:
+        raw = job.source.read(extent)
+        read = raw.nbytes
+        scaled = scaling(raw)
+        del raw
+        cut = list(_cut_patches(scaled, extent, starts, job.inference.patch))
+        outputs = job.inference.run(model, cut, model.device)
+        for start, output in zip(starts, outputs, strict=True):
+            sums.add(start, output)
+        del scaled, cut
+    givers, takers = job.patches.neighbours(job.grid, index)
+    for taker in takers:
+        shared = _intersection(sums.region, job.grid[taker].write)
+        job.spill.give(index, taker, sums.take(shared))
+    for giver in givers:
+        strip = job.spill.take(giver, index)
+        corner = tuple(
+            slice(s.start, s.start + n) for s, n in zip(block.write, strip.shape[1:], strict=True)
+        )
+        sums.give(corner, strip)
+    _finish(job, block, sums)
+    return {
+        "patches": len(starts),
+        "passes": len(starts) * job.inference.passes_per_patch,
+        "bytes_read": read,
+        "time_s": time.perf_counter() - begin,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PredictWork:
+    """`predict_block` with all but the index bound; picklable, unlike a lambda."""
+
+    job: PredictJob
+    scaling: Scaling
+
+    def __call__(self, index: Index) -> dict[str, Any]:
+        """Predict one block."""
+        return predict_block(self.job, self.scaling, index)
+
+
+def _finish(job: PredictJob, block: Block, sums: Accumulator) -> None:
+    """Divide, compare and quantise a block by slabs, and write it."""
+    inference = job.inference
+    shape = region_shape(block.write)
+    outputs = {
+        p.kind: np.empty(shape if p.kind == "classes" else (inference.num_classes, *shape), p.dtype)
+        for p in job.products
+    }
+    for slab in _slabs(block.write):
+        here = shifted(slab, [s.start for s in block.write])
+        weights = sum_windows(
+            job.patches, slab, kind=inference.window, sigma_scale=inference.sigma_scale
+        )
+        mean = sums.mean(slab, weights)
+        for product in job.products:
+            if product.kind == "classes":
+                outputs["classes"][here] = to_classes(mean, dtype=product.dtype)
+            else:
+                values = to_probabilities(mean, blend=inference.blend)
+                outputs["probabilities"][(slice(None), *here)] = quantize(values, product.dtype)
+    for product in job.products:
+        product.store.write(block.write, outputs[product.kind])
+
+
+def quantize(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Probabilities in [0, 1] as ``dtype``; integers become ``round(p * 255)``.
+
+    >>> quantize(np.array([0.0, 0.5, 1.0], np.float32), np.dtype("uint8"))
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if dtype.kind == "u":
+        return np.rint(values * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    return values.astype(dtype)
+
+
+def _cut_patches(
+    scaled: npt.NDArray[np.float32], extent: Region, starts: Iterable[Index], patch: Index
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Cut views of the patches; one that hangs over the volume's edge is padded with zeros.
+
+    Zero is the volume's mean once the voxels are normalised.
+    """
+    for start in starts:
+        inside = tuple(
+            slice(max(a, e.start), min(a + p, e.stop))
+            for a, p, e in zip(start, patch, extent, strict=True)
+        )
+        part = scaled[shifted(inside, [e.start for e in extent])]
+        if part.shape == tuple(patch):
+            yield part
+        else:
+            padded = np.zeros(patch, np.float32)
+            padded[shifted(inside, start)] = part
+            yield padded
+
+
+def _slabs(region: Region) -> Iterator[Region]:
+    z, *rest = region
+    for first in range(z.start, z.stop, SLAB_PLANES):
+        yield (slice(first, min(first + SLAB_PLANES, z.stop)), *rest)
+
+
+def _union(a: Region, b: Region) -> Region:
+    return tuple(
+        slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True)
+    )
+
+
+def _intersection(a: Region, b: Region) -> Region:
+    return tuple(
+        slice(max(s.start, t.start), min(s.stop, t.stop)) for s, t in zip(a, b, strict=True)
+    )

@@ -1,0 +1,125 @@
+"""Dask arrays from tables of tasks: the only place that knows how Dask writes a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, product
+from typing import Any
+from uuid import uuid4
+
+import dask.array as da
+import numpy as np
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from volproc.core.errors import ShapeError
+from volproc.core.types import Index, Region, Shape
+from volproc.core.volume import Volume
+
+Cuts = tuple[tuple[int, ...], ...]
+"""Sizes of the chunks along each axis."""
+
+Graph = dict[Any, Any]
+"""Keys and tasks; a task is a tuple of a callable and its arguments, which may be keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a lazy array."""
+
+    index: Index
+    region: Region
+
+    @property
+    def offset(self) -> Shape:
+        """First voxel."""
+        return tuple(s.start for s in self.region)
+
+
+def iterate_chunks(cuts: Cuts) -> Iterator[Chunk]:
+    """Chunks in raster order.
+
+    >>> [chunk.offset for chunk in iterate_chunks(((2, 1), (4,)))]
+    [(0, 0), (2, 0)]
+    """
+    edges = [(0, *accumulate(cut)) for cut in cuts]
+    for index in product(*(range(len(cut)) for cut in cuts)):
+        region = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, index, strict=True))
+        yield Chunk(index, region)
+
+
+def unique_name(stage: str) -> str:
+    """Return a key prefix that no other graph has."""
+    return f"{stage}-{uuid4().hex[:16]}"
+
+
+def new_array(
+    name: str,
+    tasks: Graph,
+    *,
+    cuts: Cuts,
+    dtype: np.dtype[Any],
+    depends_on: Sequence[da.Array | Delayed] = (),
+) -> da.Array:
+    """Lazy array whose chunks are the tasks ``(name, *index)`` of a graph."""
+    graph = _layer(name, tasks, depends_on)
+    return da.Array(graph, name, cuts, meta=np.empty((0,) * len(cuts), dtype))
+
+
+def new_value(name: str, tasks: Graph, *, depends_on: Sequence[da.Array | Delayed] = ()) -> Delayed:
+    """Lazy value of the task ``name`` of a graph."""
+    return Delayed(name, _layer(name, tasks, depends_on))
+
+
+def _layer(name: str, tasks: Graph, depends_on: Sequence[da.Array | Delayed]) -> HighLevelGraph:
+    return HighLevelGraph.from_collections(name, tasks, dependencies=list(depends_on))
+
+
+def array_of(volume: Volume | da.Array) -> da.Array:
+    """Return the lazy array of a volume, or the array itself, with known chunk sizes.
+
+    Raises
+    ------
+    ShapeError
+        If a chunk's size is unknown, as after boolean indexing.
+    """
+    array = volume.data if isinstance(volume, Volume) else volume
+    if any(np.isnan(c) for cut in array.chunks for c in cut):
+        msg = (
+            "the sizes of the chunks are not known, got "
+            f"{array.chunks}. Call compute_chunk_sizes() on the array first."
+        )
+        raise ShapeError(msg)
+    return array
+
+
+def tree(
+    prefix: str, leaves: Sequence[Any], combine: Any, *, fan_in: int = 16
+) -> tuple[Graph, Any]:
+    """Tasks that combine leaves as a tree.
+
+    Parameters
+    ----------
+    prefix : str
+        Begins the keys.
+    leaves : sequence of keys
+        In raster order.
+    combine : callable
+        Takes a list of results; associative.
+
+    Returns
+    -------
+    tasks : dict
+        Keys ``(prefix, level, number)``.
+    root : key
+        Result of all.
+    """
+    tasks: Graph = {}
+    level, keys = 0, list(leaves)
+    while len(keys) > 1 or level == 0:
+        groups = [keys[i : i + fan_in] for i in range(0, len(keys), fan_in)]
+        tasks |= {(prefix, level, i): (combine, group) for i, group in enumerate(groups)}
+        keys = [(prefix, level, i) for i in range(len(groups))]
+        level += 1
+    return tasks, keys[0]

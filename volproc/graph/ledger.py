@@ -1,0 +1,170 @@
+"""What is done: one marker a block, written last."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from volproc.core.errors import ResumeError
+from volproc.core.types import Index
+from volproc.io.chunk_files import write_bytes
+
+RUN_FILE = "run.json"
+"""File of a work folder that says which run it belongs to."""
+
+
+def fingerprint(description: dict[str, Any]) -> str:
+    """Hash of everything that a result depends on.
+
+    >>> fingerprint({"overlap": 0.25}) == fingerprint({"overlap": 0.5})
+    False
+    """
+    return sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Markers of finished blocks, in the work folder of a run.
+
+    A block is finished when its marker is there: the marker is written after the block's data,
+    under a temporary name, and moved. Chunks on disk alone prove nothing.
+
+    Parameters
+    ----------
+    folder : str
+        Work folder, beside the output.
+    mark : str
+        Fingerprint of config, weights and input; a marker with another one counts for nothing.
+    """
+
+    folder: str
+    mark: str
+
+    @classmethod
+    def begin(cls, folder: Path, description: dict[str, Any], *, restart: bool = False) -> Ledger:
+        """Begin a run, or go on with the same one.
+
+        Parameters
+        ----------
+        folder : Path
+            Work folder; made where it is missing.
+        description : dict
+            What the result depends on; JSON values.
+        restart : bool
+            Throw an unfinished run away where it was begun with another description, instead of
+            refusing.
+
+        Raises
+        ------
+        ResumeError
+            If an unfinished run in the folder was begun with another description; the message
+            names what differs.
+        """
+        mark = fingerprint(description)
+        path = folder / RUN_FILE
+        if restart and not cls.is_begun(folder, description):
+            shutil.rmtree(folder, ignore_errors=True)
+        if path.exists():
+            before = _read_run(path)
+            if before["fingerprint"] != mark:
+                msg = (
+                    f"{folder} holds an unfinished run that was begun otherwise: "
+                    f"{_difference(before['description'], description)}. Use the same settings to "
+                    "go on, or throw it away with overwrite= (--overwrite)."
+                )
+                raise ResumeError(msg)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"fingerprint": mark, "description": description}, default=str, indent=1)
+        write_bytes(path, text.encode())
+        return cls(str(folder), mark)
+
+    @classmethod
+    def is_begun(cls, folder: Path, description: dict[str, Any]) -> bool:
+        """Whether a work folder holds an unfinished run with this very description."""
+        try:
+            return bool(_read_run(folder / RUN_FILE)["fingerprint"] == fingerprint(description))
+        except (ResumeError, FileNotFoundError):
+            return False
+
+    @staticmethod
+    def unfinished(folder: Path) -> dict[str, Any]:
+        """Description of the unfinished run in a work folder; empty where there is none.
+
+        Raises
+        ------
+        ResumeError
+            If it is damaged.
+        """
+        path = folder / RUN_FILE
+        return dict(_read_run(path)["description"]) if path.exists() else {}
+
+    def commit(self, stage: str, index: Index, facts: dict[str, Any]) -> None:
+        """Mark one block of a stage as finished."""
+        path = self._path(stage, index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, json.dumps({"fingerprint": self.mark, "facts": facts}).encode())
+        _sync_folder(path.parent)
+
+    def done(self, stage: str) -> set[Index]:
+        """Blocks of a stage that are finished."""
+        found = set()
+        for path in (Path(self.folder) / stage).glob("*/*.json"):
+            try:
+                index = tuple(map(int, path.stem.split(".")))
+                is_ours = json.loads(path.read_text())["fingerprint"] == self.mark
+            except (ValueError, KeyError, TypeError):
+                continue  # damaged, or no marker at all: the block is done again
+            if is_ours:
+                found.add(index)
+        return found
+
+    def remove(self) -> None:
+        """Remove the work folder: the output is whole."""
+        shutil.rmtree(self.folder)
+
+    def _path(self, stage: str, index: Index) -> Path:
+        # Two levels keep folders small: a listing of 100,000 names is slow on shared disks.
+        name = ".".join(map(str, index))
+        return Path(self.folder) / stage / str(index[0]) / f"{name}.json"
+
+
+def work_folder(output: Path) -> Path:
+    """Folder of a run's markers and scratch, beside its output.
+
+    >>> work_folder(Path("out/classes.zarr")).as_posix()
+    'out/.classes.zarr.work'
+    """
+    return output.with_name(f".{output.name}.work")
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(path.read_text())
+    except ValueError:
+        before = None
+    if not isinstance(before, dict) or not {"fingerprint", "description"} <= set(before):
+        msg = (
+            f"{path}, which says what an unfinished run was, is damaged. Throw the run away with "
+            "overwrite= (--overwrite)."
+        )
+        raise ResumeError(msg)
+    return before
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    now = json.loads(json.dumps(now, default=str))
+    keys = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+    return "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in keys)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,371 @@
+"""Lazy sliding-window inference: a volume in, a class map or probabilities out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Literal
+
+import dask.array as da
+import numpy as np
+
+from volproc.core.arrays import Source, decoded_chunks
+from volproc.core.errors import ConfigError, DtypeError, ShapeError, nearest
+from volproc.core.model import ModelSpec
+from volproc.core.types import Index, Shape
+from volproc.core.volume import Volume
+from volproc.graph.block_predict import PredictJob, Product, predict_block
+from volproc.graph.layers import Graph, array_of, iterate_chunks, new_array, tree, unique_name
+from volproc.graph.scaling import ScalingRule, lazy_scaling
+from volproc.graph.scratch import Scratch
+from volproc.graph.spill import Spill
+from volproc.io.chunk_files import ChunkFiles
+from volproc.models.devices import choose_device
+from volproc.models.loading import check_channels, read_spec
+from volproc.models.memory import activation_bytes
+from volproc.models.normalization import Scaling
+from volproc.models.sliding import Blend, Inference
+from volproc.models.views import View, find_views
+from volproc.models.windows import WindowName
+from volproc.plan.inference import Job, Plan, class_bytes, make_plan
+
+Output = Literal["classes", "probabilities"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a network is slid over a volume; what the result depends on, beside model and input.
+
+    Parameters
+    ----------
+    tta : str or sequence of View
+        Views of each patch, by the name of a set or one by one.
+    overlap : float
+        Part of a patch that it shares with the next, in [0, 1).
+    batch_size : int
+        Patches per forward pass.
+    blend : {"logits", "probabilities"}
+        What is averaged over views and patches.
+    window : {"gaussian", "constant"}
+        Blend weights.
+    sigma_scale : float
+        Width of the Gaussian, as a part of the patch's side.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    pad : bool
+        Pad a volume that is smaller than a patch, with its mean.
+    replace_nonfinite : float or None
+        What NaN and infinite voxels become; None refuses them.
+    """
+
+    tta: str | Sequence[View] = "none"
+    overlap: float = 0.25
+    batch_size: int = 1
+    blend: Blend = "logits"
+    window: WindowName = "gaussian"
+    sigma_scale: float = 0.125
+    device: str = "auto"
+    pad: bool = False
+    replace_nonfinite: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("blend", self.blend, ("logits", "probabilities")),
+            ("window", self.window, ("gaussian", "constant")),
+        ):
+            if value not in known:
+                msg = f'{name} is "{value}". Choose one of {", ".join(known)}.'
+                raise ConfigError(msg)
+        if self.batch_size < 1:
+            msg = f"a batch has at least one patch, got batch_size {self.batch_size}."
+            raise ConfigError(msg)
+        if not self.sigma_scale > 0:
+            msg = f"the Gaussian has a positive width, got sigma_scale {self.sigma_scale}."
+            raise ConfigError(msg)
+
+    def changed(self, options: Mapping[str, Any]) -> Settings:
+        """Return the settings with some of them replaced.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such setting; the nearest one is named.
+        """
+        known = [field.name for field in fields(self)]
+        for name in options:
+            if name not in known:
+                msg = f"there is no setting {name}: {nearest(name, known)}"
+                raise ConfigError(msg)
+        return replace(self, **options)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Views of each patch."""
+        return find_views(self.tta) if isinstance(self.tta, str) else tuple(self.tta)
+
+    def inference(self, spec: ModelSpec) -> Inference:
+        """Bind the settings to a model."""
+        return Inference(
+            spec.patch,
+            spec.num_classes,
+            self.views,
+            batch_size=self.batch_size,
+            blend=self.blend,
+            window=self.window,
+            sigma_scale=self.sigma_scale,
+        )
+
+    def job(
+        self,
+        spec: ModelSpec,
+        *,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        storage_chunks: Shape,
+        probability_bytes: int = 0,
+    ) -> Job:
+        """Sizes for the planner."""
+        device = choose_device(self.device)
+        return Job(
+            shape=shape,
+            itemsize=dtype.itemsize,
+            storage_chunks=storage_chunks,
+            patch=spec.patch,
+            overlap=self.overlap,
+            num_views=len(self.views),
+            num_classes=spec.num_classes,
+            batch_size=self.batch_size,
+            probability_bytes=probability_bytes,
+            activation_bytes=activation_bytes(spec, batch_size=self.batch_size),
+            on_device=device.type == "cuda",
+            pad=self.pad,
+        )
+
+
+def predict(
+    volume: Volume,
+    model: str | os.PathLike[str] | ModelSpec,
+    *,
+    output: Output = "classes",
+    dtype: np.dtype[Any] | str | None = None,
+    settings: Settings | None = None,
+    chunks: Shape | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Volume:
+    """Segment a volume with a network, lazily.
+
+    Every patch of one global grid goes through the network exactly once per view, however the
+    volume is chunked; weighted outputs are summed as integers. The result is therefore
+    bit-identical for every chunking and every number of workers, on one kind of device.
+
+    Parameters
+    ----------
+    volume : Volume
+        (z, y, x). A computed one is first written to scratch, chunk by chunk.
+    model : str, path or ModelSpec
+        A model file, or the name of embedded weights.
+    output : {"classes", "probabilities"}
+        Class map, (z, y, x) uint8 or uint16; or probabilities, (c, z, y, x).
+    dtype : dtype
+        Of probabilities: float16 (default), float32, or uint8 for ``round(255 p)``.
+    settings : Settings
+        How the network is slid; single settings may be given as keywords instead:
+        ``tta="octopi4"``, ``overlap=0.5``.
+    chunks : tuple of int
+        Chunks of the result; by default as large as memory allows.
+    scratch : path
+        Folder for what stands between blocks, seen by all workers; a temporary one by default.
+        It is removed with the result.
+
+    Returns
+    -------
+    result : Volume
+        Lazy. A second computation of the same result reads what the first has left in scratch.
+
+    Raises
+    ------
+    ShapeError
+        If the volume is a micrograph, or smaller than a patch without ``pad=True``.
+    ModelError
+        If the model cannot be read, or takes another number of channels.
+    NonFiniteError
+        When computed, if there are NaN or infinite voxels and no replacement was asked for.
+
+    Notes
+    -----
+    Two tasks a block, beside one a block for the statistics of the volume. Memory per worker is
+    bounded by the block, see `volproc.plan`.
+    """
+    chosen = (settings or Settings()).changed(options)
+    spec = model if isinstance(model, ModelSpec) else read_spec(os.fspath(model))
+    array = check_input(volume, spec)
+    store = Scratch(scratch)
+    name = unique_name("predict")
+    source, tasks, after = _readable(volume, array, store, name)
+    kind = _result_type(output, dtype, spec)
+    plan = make_plan(
+        chosen.job(
+            spec, shape=array.shape, dtype=array.dtype, storage_chunks=decoded_chunks(source)
+        ),
+        chunks=chunks,
+    )
+    plan.validate()
+    lead = ((spec.num_classes,),) if output == "probabilities" else ()
+    cuts = (*lead, *plan.grid.dask_chunks)
+    files = ChunkFiles(store.path("result"), cuts, kind, is_compressed=output == "classes")
+    job = make_job(
+        source, spec, chosen, plan, Spill(store.path("spill")), (Product(output, files),)
+    )
+    rule = ScalingRule(spec, chosen.replace_nonfinite, volume.name)
+    scaling_tasks, scaling = lazy_scaling(source, rule, prefix=name, after=after)
+    tasks |= scaling_tasks
+    tasks |= _block_tasks(name, job, scaling, files, store)
+    depends = [array] if after is not None else []
+    data = new_array(name, tasks, cuts=cuts, dtype=kind, depends_on=depends)
+    channels = spec.classes if output == "probabilities" else ()
+    return volume.with_data(data, channels=channels)
+
+
+def make_job(
+    source: Source,
+    spec: ModelSpec,
+    settings: Settings,
+    plan: Plan,
+    spill: Spill,
+    products: tuple[Product, ...],
+) -> PredictJob:
+    """Bind everything that the blocks of a prediction share."""
+    return PredictJob(
+        source=source,
+        grid=plan.grid,
+        patches=plan.patches,
+        inference=settings.inference(spec),
+        spec=spec,
+        device=str(choose_device(settings.device)),
+        spill=spill,
+        products=products,
+    )
+
+
+def check_input(volume: Volume, spec: ModelSpec) -> da.Array:
+    """Refuse a volume that a network cannot take; return its array.
+
+    Raises
+    ------
+    ShapeError, DtypeError, ModelError
+    """
+    array = array_of(volume)
+    check_channels(spec, max(1, len(volume.channels)))
+    if array.ndim != 3:
+        msg = (
+            f"a 3-D network takes volumes (z, y, x), got shape {array.shape}. Micrographs need a "
+            "2-D model."
+        )
+        raise ShapeError(msg)
+    if 0 in array.shape:
+        msg = f"there is nothing to segment in an empty volume, got shape {array.shape}."
+        raise ShapeError(msg)
+    if array.dtype.kind not in "iufb":
+        msg = f"a network takes real voxels, got {array.dtype}. Take the absolute value first."
+        raise DtypeError(msg)
+    return array
+
+
+def class_type(spec: ModelSpec) -> np.dtype[Any]:
+    """Type of a class map of a model."""
+    return np.dtype(f"u{class_bytes(spec.num_classes)}")
+
+
+def _result_type(
+    output: Output, dtype: np.dtype[Any] | str | None, spec: ModelSpec
+) -> np.dtype[Any]:
+    if output == "classes":
+        if dtype is not None:
+            msg = f"a class map has the type that holds its classes, got dtype {dtype}."
+            raise ConfigError(msg)
+        return class_type(spec)
+    if output != "probabilities":
+        msg = f'output is "{output}". Choose classes or probabilities.'
+        raise ConfigError(msg)
+    chosen = np.dtype(dtype or np.float16)
+    if chosen not in (np.float16, np.float32, np.uint8):
+        msg = f"probabilities are stored as float16, float32 or uint8, got {chosen}."
+        raise ConfigError(msg)
+    return chosen
+
+
+def _readable(
+    volume: Volume, array: da.Array, store: Scratch, name: str
+) -> tuple[Source, Graph, Any]:
+    """Source of a volume; for a computed one, tasks that write it first and the last of them."""
+    if volume.source is not None:
+        return volume.source, {}, None
+    files = ChunkFiles(store.path("input"), array.chunks, array.dtype)
+    leaves, tasks = [], {}
+    for chunk in iterate_chunks(array.chunks):
+        key = (f"{name}-spool", *chunk.index)
+        tasks[key] = (partial(_spool, files, chunk.index), (array.name, *chunk.index))
+        leaves.append(key)
+    merged, root = tree(f"{name}-spool-tree", leaves, _nothing)
+    return files, tasks | merged, root
+
+
+def _block_tasks(
+    name: str, job: PredictJob, scaling: Any, files: ChunkFiles, store: Scratch
+) -> Graph:
+    """Two tasks a block: predict it into scratch, and read it from there."""
+    shared, keep = f"{name}-job", f"{name}-scratch"
+    tasks: Graph = {shared: _Literal(job), keep: store}
+    lead = (0,) * (len(files.cuts) - 3)
+    for index in job.grid.indices():
+        needs = [(f"{name}-block", *i) for i in job.needs(index)]
+        tasks[(f"{name}-block", *index)] = (
+            partial(_predict_once, files=files, index=index, chunk=(*lead, *index)),
+            shared,
+            scaling,
+            needs,
+        )
+        tasks[(name, *lead, *index)] = (
+            partial(_read_result, files, (*lead, *index)),
+            (f"{name}-block", *index),
+            keep,
+        )
+    return tasks
+
+
+@dataclass(frozen=True, slots=True)
+class _Literal:
+    """A value that Dask must not look into for keys."""
+
+    value: Any
+
+
+def _predict_once(
+    shared: _Literal, scaling: Scaling, needs: Any, *, files: ChunkFiles, index: Index, chunk: Index
+) -> None:
+    """Predict a block unless an earlier computation of the same array has done it."""
+    del needs
+    job: PredictJob = shared.value
+    if not files.has_chunk(chunk):
+        predict_block(job, scaling, index)
+    lead = chunk[: -len(index)]
+    for giver in job.needs(index):
+        takers = job.patches.neighbours(job.grid, giver)[1]
+        if all(files.has_chunk((*lead, *taker)) for taker in takers):
+            job.spill.drop(giver)
+
+
+def _read_result(files: ChunkFiles, chunk: Index, done: Any, keep: Any) -> Any:
+    del done, keep
+    return files.read_chunk(chunk)
+
+
+def _spool(files: ChunkFiles, index: Index, block: Any) -> None:
+    files.write_chunk(index, block)
+
+
+def _nothing(parts: Any) -> None:
+    del parts

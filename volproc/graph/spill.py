@@ -1,0 +1,43 @@
+"""What a block's patches add to its neighbours, handed over through files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from volproc.core.types import Index
+from volproc.io.chunk_files import write_array
+
+
+@dataclass(frozen=True, slots=True)
+class Spill:
+    """Strips between blocks, in a folder.
+
+    Parameters
+    ----------
+    folder : str
+        Made at the first strip. One folder a giver, one file a taker.
+    """
+
+    folder: str
+
+    def give(self, giver: Index, taker: Index, sums: npt.NDArray[np.int64]) -> None:
+        """Leave the sums of one block over another's write region."""
+        path = self._path(giver, taker)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_array(path, sums)
+
+    def take(self, giver: Index, taker: Index) -> npt.NDArray[np.int64]:
+        """Fetch what a block left for another; it stays, in case the taker runs again."""
+        return np.load(self._path(giver, taker), allow_pickle=False)
+
+    def drop(self, giver: Index) -> None:
+        """Remove a block's strips: all its takers are finished."""
+        shutil.rmtree(self._path(giver, giver).parent, ignore_errors=True)
+
+    def _path(self, giver: Index, taker: Index) -> Path:
+        return Path(self.folder) / ".".join(map(str, giver)) / f"{'.'.join(map(str, taker))}.npy"

@@ -1,0 +1,347 @@
+"""The writer of OME-Zarr 0.4: chunks from any process, then the pyramid, then the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from numcodecs import Blosc
+
+from volproc.core.arrays import Sink
+from volproc.core.errors import FormatError, ResumeError, ShapeError
+from volproc.core.types import Region, Shape, region_shape
+from volproc.core.volume import check_voxel_size
+from volproc.io.create import move_into_place, partial_path, refuse_existing, remove
+from volproc.io.fit_dtype import fit_dtype
+from volproc.io.formats import Kind, Target
+from volproc.io.pyramid import PyramidLevel, build_level, plan_levels
+from volproc.io.zarr_array import read_array_meta
+from volproc.io.zarr_source import open_array
+from volproc.io.zarr_tree import split_address
+
+_COLORS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FF8000")
+
+
+@dataclass(frozen=True, slots=True)
+class OmeZarrSink:
+    """An OME-Zarr image in the making, written chunk by chunk by any number of processes.
+
+    Regions of different writers must be multiples of ``chunks`` (or end with the volume): zarr
+    writes each chunk under a temporary name and renames it.
+
+    Notes
+    -----
+    ``finish`` reads level 0 once to build the pyramid, in blocks of some 30 million voxels.
+    """
+
+    address: str
+    """Where the finished image will be."""
+
+    shape: Shape
+    """Size in voxels, (z, y, x) or (y, x), without channels."""
+
+    dtype: np.dtype[Any]
+    """Type of the voxels on disk."""
+
+    chunks: Shape
+    """Storage chunks, without the channel axis."""
+
+    voxel_size: tuple[float, ...]
+    """Å, (z, y, x)."""
+
+    origin: tuple[float, ...]
+    """Position of the centre of the first voxel, Å."""
+
+    kind: Kind
+    """How the pyramid is made."""
+
+    channels: tuple[str, ...] = ()
+    """Names of the channels; empty for an array without a channel axis."""
+
+    @property
+    def is_parallel(self) -> bool:
+        """Several processes may write at the same time."""
+        return True
+
+    @property
+    def partial(self) -> Path:
+        """Folder that is written into, until it is finished."""
+        return partial_path(Path(self.address))
+
+    def write(self, region: Region, block: npt.NDArray[Any]) -> None:
+        """Write one region.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            Voxels, without the channel axis.
+        block : ndarray
+            (z, y, x); with channels (c, z, y, x).
+
+        Raises
+        ------
+        ShapeError
+            If the block is not of the region's shape.
+        FormatError
+            If its values do not fit the type on disk.
+        """
+        expected = ((len(self.channels),) if self.channels else ()) + region_shape(region)
+        if block.shape != expected:
+            msg = (
+                f"a block of shape {block.shape} cannot be written to {self.address} at a region "
+                f"of shape {expected}. Cut the block to the region."
+            )
+            raise ShapeError(msg)
+        self._store(0, region, fit_dtype(block, self.dtype, self.address))
+
+    def finish(self) -> None:
+        """Build the pyramid, write the metadata, and move to the final name."""
+        levels = plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
+        for number, (fine, coarse) in enumerate(pairwise(levels), start=1):
+            self._build(number, fine, coarse)
+        attributes = _attributes(self, levels)
+        text = json.dumps(attributes, indent=2)
+        (self.partial / ".zattrs").write_text(text, encoding="utf-8")
+        move_into_place(self.partial, Path(self.address))
+
+    def discard(self) -> None:
+        """Remove everything that was written."""
+        remove(self.partial)
+
+    def _build(self, number: int, fine: PyramidLevel, coarse: PyramidLevel) -> None:
+        """Make one level from the one below, channel by channel."""
+        folder = str(self.partial / str(number - 1))
+        chunks = tuple(min(c, n) for c, n in zip(self.chunks, coarse.shape, strict=True))
+        _make_array(self.partial / str(number), coarse.shape, self.dtype, chunks, self.channels)
+        for channel in range(max(len(self.channels), 1)):
+            index = ((channel,) if self.channels else ()) + (None,) * len(self.shape)
+            source = open_array(folder, index=index)
+
+            def write(region: Region, block: npt.NDArray[Any], channel: int = channel) -> None:
+                self._store(number, region, block, channel)
+
+            build_level(source.read, write, fine, coarse, chunks, self.kind)
+
+    def _store(
+        self, level: int, region: Region, block: npt.NDArray[Any], channel: int | None = None
+    ) -> None:
+        array = zarr.Array(_directory(self.partial / str(level)), write_empty_chunks=False)
+        if not self.channels:
+            array[region] = block
+        elif channel is None:
+            array[(slice(None), *region)] = block
+        else:
+            array[(channel, *region)] = block
+
+
+def create_omezarr(target: Target) -> Sink:
+    """Begin an OME-Zarr image.
+
+    Raises
+    ------
+    FormatError
+        If the type cannot be stored, or the address is inside a store after ``:/``.
+    ResumeError
+        If an unfinished output of another shape, type or chunks is to be gone on with.
+    """
+    return _begin(target, ())
+
+
+def create_channels(
+    address: str | os.PathLike[str],
+    *,
+    names: tuple[str, ...],
+    shape: Shape,
+    dtype: npt.DTypeLike,
+    voxel_size: tuple[float, ...],
+    origin: tuple[float, ...] = (),
+    chunks: Shape | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> OmeZarrSink:
+    """Begin an OME-Zarr image with channels, (c, z, y, x), such as probabilities of classes.
+
+    Parameters
+    ----------
+    address : str or path
+        Ends in ``.zarr``.
+    names : tuple of str
+        Names of the channels, in their order.
+    shape : tuple of int
+        (z, y, x) or (y, x), voxels, without channels.
+    dtype : dtype
+        Type of the voxels on disk: float16, or uint8 for probabilities times 255.
+    voxel_size, origin : tuple of float
+        Å, in the order of the shape.
+    chunks : tuple of int
+        Preferred storage chunks, without channels: one chunk holds one channel.
+    overwrite, resume : bool
+        As in `volproc.io.create.create`.
+
+    Returns
+    -------
+    sink : OmeZarrSink
+        ``write(region, block)`` takes a region of the volume and a block (c, z, y, x). Open the
+        result with ``c=i``; `read_channels` gives the names.
+
+    Raises
+    ------
+    ExistsError, MissingFileError, FormatError, ResumeError
+        As in `volproc.io.create.create`.
+    """
+    text = os.fspath(address)
+    if not text.lower().endswith(".zarr"):
+        msg = f"channels are stored as OME-Zarr, got {text}. Choose a name that ends in .zarr."
+        raise FormatError(msg)
+    check_voxel_size(tuple(voxel_size), len(shape))
+    if not names or min(shape) < 1:
+        msg = f"nothing can be written with channels {names} and shape {shape}. Give some of both."
+        raise ShapeError(msg)
+    refuse_existing(Path(text), overwrite=overwrite)
+    start = tuple(float(v) for v in origin) or (0.0,) * len(shape)
+    size = tuple(float(v) for v in voxel_size)
+    target = Target(
+        text, tuple(shape), np.dtype(dtype), size, start, "intensity", chunks, overwrite, resume
+    )
+    return _begin(target, tuple(names))
+
+
+def _begin(target: Target, channels: tuple[str, ...]) -> OmeZarrSink:
+    _check(target)
+    partial = partial_path(Path(target.address))
+    chunks = _choose_chunks(target)
+    if target.resume and (partial / "0" / ".zarray").exists():
+        chunks = _resumed_chunks(partial / "0", target, chunks, len(channels))
+    else:
+        remove(partial)
+        partial.mkdir()
+        (partial / ".zgroup").write_text('{\n    "zarr_format": 2\n}', encoding="utf-8")
+        _make_array(partial / "0", target.shape, target.dtype, chunks, channels)
+    return OmeZarrSink(
+        target.address,
+        target.shape,
+        target.dtype,
+        chunks,
+        target.voxel_size,
+        target.origin,
+        target.kind,
+        channels,
+    )
+
+
+def _check(target: Target) -> None:
+    folder, inside = split_address(target.address)
+    if inside:
+        msg = (
+            f"{target.address} names a part of a store with ':/', which can be read only. Write "
+            f"to {folder}/{inside}, or to a store of its own."
+        )
+        raise FormatError(msg)
+    if target.dtype.kind not in "biuf":
+        msg = f"OME-Zarr here holds real numbers, got {target.dtype}. Convert the voxels first."
+        raise FormatError(msg)
+
+
+def _choose_chunks(target: Target) -> Shape:
+    """128 a side for one- and two-byte voxels, 64 for wider ones, 1024 in a plane."""
+    side = 1024 if len(target.shape) == 2 else 128 if target.dtype.itemsize <= 2 else 64
+    wanted = target.chunks or (side,) * len(target.shape)
+    if len(wanted) != len(target.shape) or min(wanted) < 1:
+        msg = f"chunks {wanted} do not fit shape {target.shape}. Give one positive number an axis."
+        raise ShapeError(msg)
+    return tuple(min(c, n) for c, n in zip(wanted, target.shape, strict=True))
+
+
+def _resumed_chunks(folder: Path, target: Target, chunks: Shape, num_channels: int) -> Shape:
+    """Chunks of an unfinished array, after a check that it is the same one."""
+    try:
+        meta = read_array_meta(str(folder))
+    except FormatError as error:
+        msg = (
+            f"the unfinished {folder.parent} cannot be gone on with: its head is damaged. Remove "
+            "it, or start without resuming."
+        )
+        raise ResumeError(msg) from error
+    lead = 1 if num_channels else 0
+    found = (meta.shape, meta.dtype, meta.chunks[lead:])
+    shape = ((num_channels,) if lead else ()) + target.shape
+    wanted = (shape, target.dtype, chunks if target.chunks else meta.chunks[lead:])
+    if found != wanted:
+        msg = (
+            f"the unfinished {folder.parent} has shape {found[0]}, type {found[1]}, chunks "
+            f"{found[2]}; now asked are {wanted[0]}, {wanted[1]}, {wanted[2]}. Remove it, or "
+            "start without resuming."
+        )
+        raise ResumeError(msg)
+    return meta.chunks[lead:]
+
+
+def _directory(folder: Path) -> zarr.DirectoryStore:
+    return zarr.DirectoryStore(str(folder), dimension_separator="/")
+
+
+def _make_array(
+    folder: Path, shape: Shape, dtype: np.dtype[Any], chunks: Shape, channels: tuple[str, ...]
+) -> None:
+    """Write the head of an array; chunks of nothing but zeros are never stored."""
+    zarr.create(
+        shape=((len(channels),) if channels else ()) + shape,
+        chunks=((1,) if channels else ()) + chunks,
+        dtype=dtype.newbyteorder("<"),
+        compressor=Blosc("zstd", clevel=1, shuffle=Blosc.SHUFFLE),
+        fill_value=0,
+        store=_directory(folder),
+        overwrite=True,
+        dimension_separator="/",
+    )
+
+
+def _attributes(sink: OmeZarrSink, levels: list[PyramidLevel]) -> dict[str, Any]:
+    """Metadata of OME-NGFF 0.4."""
+    lead = [1.0] if sink.channels else []
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}] if sink.channels else []
+    axes += [{"name": a, "type": "space", "unit": "angstrom"} for a in "zyx"[-len(sink.shape) :]]
+    datasets = [
+        {
+            "path": str(number),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*lead, *level.voxel_size]},
+                {"type": "translation", "translation": [*(0.0 for _ in lead), *level.origin]},
+            ],
+        }
+        for number, level in enumerate(levels)
+    ]
+    name = Path(sink.address).name.removesuffix(".zarr").removesuffix(".ome")
+    attributes: dict[str, Any] = {
+        "multiscales": [
+            {
+                "version": "0.4",
+                "name": name,
+                "axes": axes,
+                "datasets": datasets,
+                "type": "nearest" if sink.kind == "labels" else "mean",
+            }
+        ]
+    }
+    if sink.kind == "labels" and sink.dtype.kind in "iu":
+        attributes["image-label"] = {"version": "0.4"}
+    if sink.channels:
+        attributes["omero"] = {"channels": _omero_channels(sink)}
+    return attributes
+
+
+def _omero_channels(sink: OmeZarrSink) -> list[dict[str, Any]]:
+    """How viewers show the channels: probabilities from none to certain."""
+    most = 1.0 if sink.dtype.kind == "f" else float(np.iinfo(sink.dtype).max)
+    window = {"min": 0.0, "max": most, "start": 0.0, "end": most}
+    return [
+        {"label": name, "color": _COLORS[i % len(_COLORS)], "active": True, "window": window}
+        for i, name in enumerate(sink.channels)
+    ]

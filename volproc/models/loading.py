@@ -1,0 +1,305 @@
+"""Model files: one file with the description and the weights, loaded once per process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+
+from volproc.core.errors import MissingFileError, ModelError, nearest
+from volproc.core.model import ModelSpec
+from volproc.models.devices import (
+    choose_device,
+    choose_precision,
+    make_deterministic,
+    place_network,
+    precision_context,
+)
+from volproc.models.networks import build, check_patch
+
+KEY = "volproc_model"
+VERSION = 1
+EMBEDDED = ("phantom-unet",)
+"""Names of the weights that come with the package."""
+
+DEFAULT_MODEL = EMBEDDED[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A network with its weights, ready on one device.
+
+    Calling it maps a batch (b, c, z, y, x) on that device to float32 logits
+    (b, classes, z, y, x), without gradients. The result depends on weights and batch alone.
+    """
+
+    network: nn.Module
+    """The network, in evaluation mode."""
+
+    spec: ModelSpec
+    """What it is."""
+
+    device: torch.device
+    """Where it is."""
+
+    precision: torch.dtype
+    """What it computes with."""
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run one forward pass."""
+        with torch.no_grad(), precision_context(self.device, self.precision):
+            return self.network(batch).float()
+
+
+def save_model(path: str | Path, spec: ModelSpec, state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Write one model file; it appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write; what is there is replaced.
+    spec : ModelSpec
+        Description; its ``weights`` and ``sha256`` are not stored, the file speaks for itself.
+    state_dict : mapping of str to tensor
+        Weights, float32 or float16.
+
+    Returns
+    -------
+    sha256 : str
+        Hash of the file.
+    """
+    values = replace(spec, weights="", sha256="").to_json()
+    state = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
+    return save_whole(path, {KEY: VERSION, "spec": values, "state_dict": state})
+
+
+def save_whole(path: str | Path, content: dict[str, Any]) -> str:
+    """Write tensors and plain values with `torch.save`, under a temporary name first.
+
+    Returns
+    -------
+    sha256 : str
+        Hash of the file.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+        temporary.chmod(0o644)
+        digest = _hash(temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return digest
+
+
+def read_spec(address: str | Path) -> ModelSpec:
+    """Read what a model is, without building it.
+
+    Parameters
+    ----------
+    address : str or Path
+        A model file, or the name of embedded weights: ``phantom-unet``.
+
+    Returns
+    -------
+    spec : ModelSpec
+        With the absolute path in ``weights`` and the file's hash in ``sha256``.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file or name.
+    ModelError
+        If the file is not a model of volproc.
+    """
+    path = _resolve(str(address))
+    content = _load(path)
+    return replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=_hash(path))
+
+
+def read_weights(address: str | Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a model file alone, by name, in float32.
+
+    Parameters
+    ----------
+    address : str or Path
+        As in `read_spec`.
+
+    Raises
+    ------
+    MissingFileError, ModelError
+        As in `read_spec`.
+    """
+    state = _load(_resolve(str(address)))["state_dict"]
+    return {name: value.float() for name, value in state.items()}
+
+
+def load_model(spec: ModelSpec, device: str | torch.device = "auto") -> LoadedModel:
+    """Load a model, once per description and device in a process.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `read_spec`.
+    device : str or torch.device
+        See `volproc.models.devices.choose_device`.
+
+    Returns
+    -------
+    model : LoadedModel
+        The same object for the same arguments.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model, has another hash than the description says, or has weights that
+        do not fit the architecture.
+
+    Notes
+    -----
+    At most four models are kept; the one that was not used for longest is dropped.
+    """
+    chosen = choose_device(str(device))
+    with _LOCK:  # two threads of a worker must not load the same model at once
+        return _load_once(spec.fingerprint(), str(chosen), _Uncompared(spec))
+
+
+_LOCK = Lock()
+
+
+class _Uncompared:
+    """A description that the cache does not look at: its fingerprint is the key."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Uncompared)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> LoadedModel:
+    spec = uncompared.spec
+    path = _resolve(spec.weights)
+    digest = _hash(path)
+    if spec.sha256 and digest != spec.sha256:
+        msg = (
+            f"{path} is not the model file that was described: its sha256 is {digest[:16]}…, "
+            f"expected {spec.sha256[:16]}…. Use the original file, or describe this one anew."
+        )
+        raise ModelError(msg)
+    params = {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
+    check_patch(spec.architecture, params, spec.patch)
+    network = build(spec.architecture, **params)
+    try:
+        network.load_state_dict(read_weights(path), strict=True)
+    except RuntimeError as error:
+        msg = (
+            f"the weights in {path} do not fit {spec.architecture} with {params}: "
+            f"{_first_lines(error)}. Use the description stored in the file (read_spec)."
+        )
+        raise ModelError(msg) from error
+    make_deterministic()
+    chosen = torch.device(device)
+    network = place_network(network.eval().requires_grad_(False), chosen)
+    return LoadedModel(network, spec, chosen, choose_precision(chosen))
+
+
+def check_channels(spec: ModelSpec, channels: int) -> None:
+    """Refuse an input with another number of channels than the model was trained on.
+
+    Raises
+    ------
+    ModelError
+        With both numbers.
+    """
+    if spec.channels != channels:
+        msg = (
+            f"the model takes {spec.channels} input channels, the volume has {channels}. "
+            "Select channels when opening the volume, or use another model."
+        )
+        raise ModelError(msg)
+
+
+def _resolve(address: str) -> Path:
+    if address in EMBEDDED:
+        return Path(str(resources.files("volproc.models") / "weights" / f"{address}.pt"))
+    path = Path(address).expanduser().absolute()
+    if not path.is_file():
+        hint = nearest(address, EMBEDDED)
+        msg = f"there is no model file {path}. Give a path, or the name of embedded weights: {hint}"
+        raise MissingFileError(msg)
+    return path
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            # torch warns of odd files before it fails on them; the error below says it once.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        ValueError,
+        OSError,
+    ) as error:
+        msg = (
+            f"{path} is not a model file of volproc: {_first_lines(error)}. "
+            "Make one with `volproc train semantic`."
+        )
+        raise ModelError(msg) from error
+    if not isinstance(content, dict) or not {KEY, "spec", "state_dict"} <= set(content):
+        msg = (
+            f"{path} holds {_describe(content)}, not a model of volproc. "
+            "Make one with `volproc train semantic`, or save_model."
+        )
+        raise ModelError(msg)
+    if content[KEY] != VERSION:
+        msg = (
+            f"{path} is a model file of version {content[KEY]}, this volproc reads version "
+            f"{VERSION}. Install the volproc that wrote it, or train again."
+        )
+        raise ModelError(msg)
+    return content
+
+
+def _describe(content: object) -> str:
+    if isinstance(content, dict):
+        return f"a table with keys {', '.join(map(str, list(content)[:5]))}"
+    return f"a {type(content).__name__}"
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200].rstrip(".: ") or type(error).__name__
+
+
+def _hash(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,220 @@
+"""Patches through a network, and their blend in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from volproc.core.errors import ModelError
+from volproc.core.types import Index, Region, Shape, region_shape
+from volproc.models.views import View
+from volproc.models.windows import WindowName, make_window
+
+Blend = Literal["logits", "probabilities"]
+"""What is averaged over views and patches: raw outputs, or their softmax."""
+
+SHIFT = 32
+"""Fractional bits of the accumulators: a unit is 2**-32."""
+
+LIMIT = 2.0**23
+"""Largest absolute output of a network: 256 overlapping patches of it fit into 64 bits."""
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""A network: (b, c, z, y, x) float32 → (b, classes, z, y, x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How patches go through a network.
+
+    Parameters
+    ----------
+    patch : tuple of int
+        (z, y, x), voxels.
+    num_classes : int
+        Output channels.
+    views : tuple of View
+        Averaged in this order; each patch passes once per view.
+    batch_size : int
+        Patches per forward pass. The last batch is filled up, so that the shape that the
+        network's kernels see, and with it every bit, is the same for all.
+    blend : {"logits", "probabilities"}
+        What is averaged.
+    window : {"gaussian", "constant"}
+        Blend weights.
+    sigma_scale : float
+        Width of the Gaussian, as a part of the patch's side.
+    """
+
+    patch: Shape
+    num_classes: int
+    views: tuple[View, ...]
+    batch_size: int = 1
+    blend: Blend = "logits"
+    window: WindowName = "gaussian"
+    sigma_scale: float = 0.125
+
+    @property
+    def passes_per_patch(self) -> int:
+        """Times that each patch goes through the network."""
+        return len(self.views)
+
+    def run(
+        self, forward: Forward, patches: Sequence[npt.NDArray[np.float32]], device: torch.device
+    ) -> Iterator[torch.Tensor]:
+        """Yield the blended views of each patch.
+
+        Parameters
+        ----------
+        forward : callable
+            (b, 1, z, y, x) float32 on ``device`` → (b, classes, z, y, x).
+        patches : sequence of ndarray, (z, y, x) or (channels, z, y, x)
+            Scaled patches, all of one shape.
+        device : torch.device
+            Where the network is.
+
+        Yields
+        ------
+        output : tensor of float32, (classes, z, y, x)
+            One per patch, in order: the mean over the views.
+
+        Raises
+        ------
+        ModelError
+            If the network gives another shape, or numbers that are not finite.
+        """
+        for first in range(0, len(patches), self.batch_size):
+            part = patches[first : first + self.batch_size]
+            batch = np.zeros((self.batch_size, *_with_channel(part[0]).shape), np.float32)
+            for row, patch in zip(batch, part, strict=False):
+                row[...] = patch
+            tensor = torch.from_numpy(batch).to(device)
+            total = self._pass(forward, tensor, self.views[0])
+            for view in self.views[1:]:
+                total += self._pass(forward, tensor, view)
+            if len(self.views) > 1:
+                total /= len(self.views)
+            self._check(total)
+            yield from total[: len(part)]
+
+    def _pass(self, forward: Forward, batch: torch.Tensor, view: View) -> torch.Tensor:
+        output = forward(view.forward(batch)).float()
+        expected = (len(batch), self.num_classes, *view.forward(batch).shape[2:])
+        if tuple(output.shape) != expected:
+            msg = (
+                f"the network gives shape {tuple(output.shape)} where {expected} (batch, classes, "
+                "z, y, x) is needed. Check the class names and the patch of the model."
+            )
+            raise ModelError(msg)
+        if self.blend == "probabilities":
+            output = torch.softmax(output, dim=1)
+        # A clone, since the sum over the views is formed in place.
+        return view.inverse(output).clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def _check(output: torch.Tensor) -> None:
+        largest = float(output.abs().amax())
+        if not largest < LIMIT:
+            msg = (
+                f"the network gives values up to {largest}, which cannot be blended. Check the "
+                "weights, the normalisation and the input."
+            )
+            raise ModelError(msg)
+
+
+class Accumulator:
+    """Weighted sums of patch outputs over a region, in 64-bit fixed point.
+
+    Integer sums do not depend on their order. A patch may therefore be computed by any block,
+    once, and what it adds to a neighbour may be added there later: the bits are the same for
+    every cut of the volume, which no order of floating-point sums over blocks gives.
+
+    Parameters
+    ----------
+    region : Region
+        What it covers, in voxels of the volume.
+    inference : Inference
+        Patch, classes and window.
+    device : torch.device
+        Where the sums live.
+    """
+
+    def __init__(self, region: Region, inference: Inference, device: torch.device) -> None:
+        self.region = region
+        shape = (inference.num_classes, *region_shape(region))
+        self._sums = torch.zeros(shape, dtype=torch.int64, device=device)
+        window = make_window(
+            inference.patch, kind=inference.window, sigma_scale=inference.sigma_scale
+        )
+        self._window = torch.from_numpy(window).to(device)
+
+    def add(self, start: Index, output: torch.Tensor) -> None:
+        """Add the output of the patch at ``start``; what lies outside the region is dropped."""
+        inside = tuple(
+            slice(max(a, r.start), min(a + n, r.stop))
+            for a, n, r in zip(start, output.shape[1:], self.region, strict=True)
+        )
+        if any(s.stop <= s.start for s in inside):
+            return
+        part = (slice(None), *shifted(inside, start))
+        # The product is rounded to float32 once; the power of two and the sum are exact.
+        weighted = output[part] * self._window[part[1:]]
+        fixed = weighted.to(torch.float64).mul_(2.0**SHIFT).round_().to(torch.int64)
+        self._sums[self._inside(inside)] += fixed
+
+    def take(self, region: Region) -> npt.NDArray[np.int64]:
+        """Return the sums over a part of the region, (classes, z, y, x)."""
+        return self._sums[self._inside(region)].cpu().numpy()
+
+    def give(self, region: Region, sums: npt.NDArray[np.int64]) -> None:
+        """Add what a neighbouring block has summed over a part of the region."""
+        self._sums[self._inside(region)] += torch.from_numpy(sums).to(self._sums.device)
+
+    def mean(self, region: Region, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Return the weighted mean over a part of the region, (classes, z, y, x) float32."""
+        sums = self._sums[self._inside(region)].to(torch.float64).mul_(2.0**-SHIFT)
+        return sums.div_(torch.tensor(weights, device=sums.device)).float().cpu().numpy()
+
+    def _inside(self, region: Region) -> tuple[slice, ...]:
+        return (slice(None), *shifted(region, [r.start for r in self.region]))
+
+
+def shifted(region: Region, origin: Sequence[int]) -> Region:
+    """Region in the frame of another origin.
+
+    >>> shifted((slice(4, 9),), (3,))
+    (slice(1, 6, None),)
+    """
+    return tuple(slice(s.start - a, s.stop - a) for s, a in zip(region, origin, strict=True))
+
+
+def to_probabilities(mean: npt.NDArray[np.float32], *, blend: Blend) -> npt.NDArray[np.float32]:
+    """Probabilities of blended outputs, (classes, z, y, x); along the classes they sum to 1.
+
+    Notes
+    -----
+    NumPy's exponential gives a voxel the same bits wherever it lies in an array. PyTorch's does
+    not: the end of a row takes another path than its vectorised middle, so a softmax there would
+    show the chunks in its last bit. For the same reason the classes are added one by one.
+    """
+    out = np.exp(mean - mean.max(axis=0)) if blend == "logits" else mean.copy()
+    total = out[0].copy()
+    for channel in out[1:]:
+        total += channel
+    out /= total
+    return out
+
+
+def to_classes(mean: npt.NDArray[np.float32], *, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Class of the largest output, the first where several are equal, (z, y, x)."""
+    # NumPy's argmax promises the first of equals; PyTorch's does not.
+    return np.argmax(mean, axis=0).astype(dtype)
+
+
+def _with_channel(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return patch if patch.ndim == 4 else patch[None]

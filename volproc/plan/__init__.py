@@ -1,0 +1,1 @@
+"""Integers only: chunks, halos, blocks, patches and bytes."""

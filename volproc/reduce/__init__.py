@@ -1,0 +1,1 @@
+"""Pure merges of block results: components, measurements, exact statistics."""

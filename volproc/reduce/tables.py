@@ -1,0 +1,191 @@
+"""Tables of objects: integer columns, or exact ones, that merge in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from volproc.core.errors import ShapeError
+from volproc.reduce.exact_sums import carry_digits
+
+Ints = npt.NDArray[np.int64]
+Column = npt.NDArray[Any]
+
+MERGERS: dict[str, np.ufunc] = {
+    "count": np.add,
+    "first": np.minimum,
+    "sums": np.add,
+    "lower": np.minimum,
+    "upper": np.maximum,
+    "digits": np.add,
+    "least": np.minimum,
+    "greatest": np.maximum,
+    "num_nonfinite": np.add,
+}
+"""How a column merges; label and class are the same in all rows of an object."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntensityTable:
+    """What the voxels of another volume under each object sum up to; one row an object."""
+
+    digits: Ints
+    """Exact sum of the finite voxels as float32, (n, 10): see `volproc.reduce.exact_sums`."""
+
+    least: npt.NDArray[np.float32]
+    """Smallest finite voxel; inf where there is none."""
+
+    greatest: npt.NDArray[np.float32]
+    """Greatest finite voxel; -inf where there is none."""
+
+    num_nonfinite: Ints
+    """NaN and infinite voxels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectTable:
+    """Objects as columns, ascending by label; every column is an integer or exact, so it merges.
+
+    ``d`` is the number of axes, 3 or 2. Coordinates are voxels of the whole volume.
+    """
+
+    label: Ints
+    """Label of each object, (n,), ascending, positive."""
+
+    count: Ints
+    """Number of voxels, (n,)."""
+
+    first: Ints
+    """Smallest raster index of a voxel, (n,)."""
+
+    sums: Ints
+    """Sums of the voxels' coordinates, (n, d)."""
+
+    lower: Ints
+    """First voxel of the bounding box, (n, d)."""
+
+    upper: Ints
+    """End of the bounding box, exclusive, (n, d)."""
+
+    classes: Ints | None = None
+    """Class value of each object, (n,), where the objects were found in a class map."""
+
+    intensity: IntensityTable | None = None
+    """Sums over a second volume, where there was one."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 3 or 2."""
+        return self.sums.shape[1]
+
+    @property
+    def centroids(self) -> npt.NDArray[np.float64]:
+        """Mean coordinates of the voxels, (n, d)."""
+        return self.sums / self.count[:, None]
+
+    def select(self, keep: npt.NDArray[Any]) -> ObjectTable:
+        """Rows picked by a boolean mask or by indices."""
+        return _gather(self, lambda name: _column(self, name)[keep])
+
+    def with_labels(self, label: npt.NDArray[Any]) -> ObjectTable:
+        """Rename the objects, and merge those that get the same label.
+
+        Parameters
+        ----------
+        label : ndarray of int, (n,)
+            New label of each row: of a block's own objects ``lut[table.label]``.
+        """
+        return _merge_rows(replace(self, label=label.astype(np.int64)))
+
+
+def empty_table(ndim: int) -> ObjectTable:
+    """Return a table without objects.
+
+    >>> len(empty_table(3))
+    0
+    """
+    none, vectors = np.zeros(0, np.int64), np.zeros((0, ndim), np.int64)
+    return ObjectTable(none, none, none, vectors, vectors, vectors)
+
+
+def merge_tables(tables: Sequence[ObjectTable]) -> ObjectTable:
+    """Merge tables of blocks, in any order and any tree: the bits are always the same.
+
+    Parameters
+    ----------
+    tables : sequence of ObjectTable
+        At least one; all with the same axes and the same optional columns. Tables without rows
+        may lack those columns.
+
+    Raises
+    ------
+    ShapeError
+        If there are no tables, or if they do not have the same columns.
+    """
+    if not tables:
+        msg = "no tables to merge, got an empty sequence. Give empty_table(ndim) for no objects."
+        raise ShapeError(msg)
+    parts = [table for table in tables if len(table)] or list(tables[:1])
+    kinds = {(t.ndim, t.classes is None, t.intensity is None) for t in parts}
+    if len(kinds) > 1:
+        msg = (
+            "tables of objects to merge differ in their axes, in classes or in intensity, got "
+            f"(axes, without classes, without intensity) {sorted(kinds)}. Measure all blocks alike."
+        )
+        raise ShapeError(msg)
+
+    def column(name: str) -> Column:
+        return np.concatenate([_column(table, name) for table in parts])
+
+    return _merge_rows(_gather(parts[0], column))
+
+
+def _gather(table: ObjectTable, column: Callable[[str], Column]) -> ObjectTable:
+    """Build a table from columns by name, with the optional columns that ``table`` has."""
+    part = table.intensity
+    return ObjectTable(
+        label=column("label"),
+        count=column("count"),
+        first=column("first"),
+        sums=column("sums"),
+        lower=column("lower"),
+        upper=column("upper"),
+        classes=None if table.classes is None else column("classes"),
+        intensity=None
+        if part is None
+        else IntensityTable(
+            digits=column("digits"),
+            least=column("least"),
+            greatest=column("greatest"),
+            num_nonfinite=column("num_nonfinite"),
+        ),
+    )
+
+
+def _column(table: ObjectTable, name: str) -> Column:
+    return getattr(table if name in ObjectTable.__slots__ else table.intensity, name)
+
+
+def _merge_rows(table: ObjectTable) -> ObjectTable:
+    """Sort by label, and merge the rows of one label."""
+    if not len(table) or bool((np.diff(table.label) > 0).all()):
+        return table
+    order = np.argsort(table.label, kind="stable")
+    label = table.label[order]
+    starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
+
+    def column(name: str) -> Column:
+        rows = _column(table, name)[order]
+        if name in ("label", "classes"):
+            return rows[starts]
+        merged = MERGERS[name].reduceat(rows, starts, axis=0)
+        return carry_digits(merged) if name == "digits" else merged
+
+    return _gather(table, column)

@@ -1,0 +1,1 @@
+"""Pages for people, from tables and small images."""

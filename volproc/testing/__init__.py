@@ -1,0 +1,1 @@
+"""Law suites that authors of models, readers and writers subclass."""

@@ -1,0 +1,1 @@
+"""Data sets, augmentation, losses and loops that make a checkpoint."""

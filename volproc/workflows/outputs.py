@@ -1,0 +1,198 @@
+"""What a segmentation writes: refused early, laid out together, gone on with, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from volproc.core.arrays import Sink
+from volproc.core.errors import ClusterError, ExistsError, VolprocError
+from volproc.core.events import Event, Observer
+from volproc.core.executor import Executor
+from volproc.core.model import ModelSpec
+from volproc.core.types import Index, Shape
+from volproc.core.volume import Volume
+from volproc.graph.block_predict import ProductKind
+from volproc.graph.ledger import Ledger
+from volproc.graph.predict import class_type
+from volproc.io.create import create
+from volproc.io.omezarr_write import create_channels
+from volproc.workflows.record import is_gone, make_room, storage_chunks, tidy_room, work_path
+
+STAGE = "predict"
+
+FINISH = "finish"
+"""Stage of the ledger in which outputs get their names."""
+
+KINDS: tuple[ProductKind, ...] = ("classes", "probabilities")
+
+Sinks = dict[ProductKind, Sink]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files of one segmentation.
+
+    Parameters
+    ----------
+    addresses : dict
+        Where each kind of product goes; class maps first.
+    probability_dtype : str
+        Type of stored probabilities.
+    volume : Volume
+        The input, whose frame they have.
+    spec : ModelSpec
+        The model, whose classes they hold.
+    overwrite : bool
+        Replace outputs that exist, once the new ones are whole.
+    """
+
+    addresses: dict[ProductKind, str]
+    probability_dtype: str
+    volume: Volume
+    spec: ModelSpec
+    overwrite: bool
+
+    def refuse(self, runner: Executor) -> None:
+        """Refuse outputs before anything is computed, by laying them out and discarding them.
+
+        Raises
+        ------
+        ExistsError, MissingFileError, FormatError, AddressError
+            If an output cannot be written.
+        ClusterError
+            If one process only may write it and the executor has several.
+        """
+        if work_path(self.addresses["classes"]).exists():
+            return  # an unfinished run of ours: its ledger decides
+        make_room(self.addresses["classes"])
+        try:
+            sinks = self._lay_out(chunks=None, is_new=True)
+            _discard(sinks)
+            _refuse_processes(sinks, runner)
+        finally:
+            tidy_room(self.addresses["classes"])
+
+    def begin(self, description: dict[str, Any], observe: Observer) -> Ledger:
+        """Begin the run, or go on with the one that was killed.
+
+        Raises
+        ------
+        ResumeError
+            If an unfinished run was begun with another description, and is not to be
+            overwritten.
+        """
+        folder = work_path(self.addresses["classes"])
+        ledger = Ledger.begin(folder, description, restart=self.overwrite)
+        finished = self._finished(ledger)
+        lost = [a for kind, a in self.addresses.items() if kind not in finished and is_gone(a)]
+        if not (ledger.done(STAGE) and lost):
+            return ledger
+        # Markers without their output would leave holes where blocks were done.
+        text = f"the unfinished {', '.join(lost)} is gone: all blocks are done again"
+        observe(Event("note", STAGE, text=text))
+        ledger.remove()
+        return Ledger.begin(folder, description)
+
+    def create(self, chunks: Shape, ledger: Ledger, runner: Executor) -> Sinks:
+        """Create the outputs, or go on with them; those that are finished are left out.
+
+        Parameters
+        ----------
+        chunks : tuple of int
+            Blocks that will be written.
+        ledger : Ledger
+            Of the run; it is removed on failure if no block was done yet.
+        runner : Executor
+            Where blocks will run.
+        """
+        is_new = not ledger.done(STAGE)
+        try:
+            sinks = self._lay_out(
+                chunks=storage_chunks(chunks), is_new=is_new, finished=self._finished(ledger)
+            )
+            _refuse_processes(sinks, runner)
+        except VolprocError:
+            if is_new:
+                self.abandon({}, ledger)
+            raise
+        return sinks
+
+    def finish(self, sinks: Sinks, ledger: Ledger) -> None:
+        """Give the outputs their names.
+
+        A run may be killed between two of them, or after the last. What is there then is known
+        to be its own by a marker written before; not so where an older output is replaced,
+        which would be taken for the new one.
+        """
+        for kind, sink in sinks.items():
+            if not self.overwrite:
+                ledger.commit(FINISH, _number(kind), {})
+            sink.finish()
+
+    def abandon(self, sinks: Sinks, ledger: Ledger) -> None:
+        """Remove everything that was written."""
+        _discard(sinks)
+        ledger.remove()
+        tidy_room(self.addresses["classes"])
+
+    def _finished(self, ledger: Ledger) -> set[ProductKind]:
+        """Products that have their names already, or were just about to get them."""
+        done = ledger.done(FINISH)
+        return set() if self.overwrite else {k for k in self.addresses if _number(k) in done}
+
+    def _lay_out(
+        self, *, chunks: Shape | None, is_new: bool, finished: Collection[ProductKind] = ()
+    ) -> Sinks:
+        """Create all outputs, or none if they are new."""
+        sinks: Sinks = {}
+        try:
+            for kind in self.addresses:
+                try:
+                    sinks[kind] = self._create_one(kind, chunks, resume=not is_new)
+                except ExistsError:
+                    if kind not in finished:
+                        raise
+        except BaseException:
+            if is_new:
+                _discard(sinks)
+            raise
+        return sinks
+
+    def _create_one(self, kind: ProductKind, chunks: Shape | None, *, resume: bool) -> Sink:
+        frame: dict[str, Any] = {
+            "shape": self.volume.shape,
+            "voxel_size": self.volume.voxel_size,
+            "origin": self.volume.origin,
+            "chunks": chunks,
+            "overwrite": self.overwrite,
+            "resume": resume,
+        }
+        address = self.addresses[kind]
+        if kind == "classes":
+            return create(address, dtype=class_type(self.spec), kind="labels", **frame)
+        dtype = np.dtype(self.probability_dtype)
+        return create_channels(address, names=self.spec.classes, dtype=dtype, **frame)
+
+
+def _discard(sinks: Sinks) -> None:
+    for sink in sinks.values():
+        sink.discard()
+
+
+def _refuse_processes(sinks: Sinks, runner: Executor) -> None:
+    for sink in sinks.values():
+        if not sink.is_parallel and getattr(runner, "has_processes", False):
+            msg = (
+                f"{sink.address} can be written by one process only, and the blocks run in "
+                "several. Write OME-Zarr and convert it afterwards, or use --cluster serial or "
+                "threads."
+            )
+            raise ClusterError(msg)
+
+
+def _number(kind: ProductKind) -> Index:
+    return (KINDS.index(kind),)

@@ -1,0 +1,143 @@
+"""What is written beside every output: settings, versions, hashes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from volproc.core.types import Shape
+from volproc.graph.ledger import work_folder
+from volproc.io.chunk_files import write_bytes
+from volproc.io.create import partial_path
+from volproc.io.formats import find_format
+
+PACKAGES = ("volproc", "numpy", "dask", "torch", "zarr", "mrcfile", "tifffile", "copick", "numba")
+"""Packages whose versions are recorded."""
+
+STORAGE_SIDE = 128
+"""Longest side of a storage chunk that is proposed for an output, voxels."""
+
+
+def record_path(address: str) -> Path:
+    """File beside an output that says how it was made.
+
+    >>> record_path("out/classes.zarr").as_posix()
+    'out/classes.zarr.json'
+    """
+    place = _place(address)
+    return place.with_name(f"{place.name}.json")
+
+
+def work_path(address: str) -> Path:
+    """Folder of the markers and the scratch of an unfinished output."""
+    return work_folder(_place(address))
+
+
+def named_beside(address: str, ending: str) -> Path:
+    """Path beside an output, with its name but another ending.
+
+    >>> named_beside("out/TS_1.2.zarr", "_probabilities.zarr").as_posix()
+    'out/TS_1.2_probabilities.zarr'
+    """
+    place = _place(address)
+    suffixes = [s for s in find_format(address).suffixes if place.name.lower().endswith(s)]
+    stem = place.name[: len(place.name) - max(map(len, suffixes), default=0)]
+    return place.with_name(f"{stem}{ending}")
+
+
+def make_room(address: str) -> None:
+    """Make the folder that a project's member has its record and its work in."""
+    if find_format(address).checks_outputs:
+        _place(address).parent.mkdir(exist_ok=True)
+
+
+def tidy_room(address: str) -> None:
+    """Remove that folder again, if nothing is in it."""
+    if find_format(address).checks_outputs:
+        with suppress(OSError):  # as an error says if there is something in it
+            _place(address).parent.rmdir()
+
+
+def is_gone(address: str) -> bool:
+    """Whether an unfinished output is not there any more; False where that is not known."""
+    found = find_format(address)
+    if found.checks_outputs:
+        return False
+    return not partial_path(found.path(address)).exists()
+
+
+def write_record(address: str, story: str, facts: dict[str, Any]) -> Path:
+    """Write the record of an output; it appears only when it is whole.
+
+    Parameters
+    ----------
+    address : str
+        The output.
+    story : str
+        Which workflow made it.
+    facts : dict
+        Resolved settings and what was found; JSON values.
+    """
+    path = record_path(address)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"made_by": f"volproc {story}", **facts, "versions": versions()}
+    write_bytes(path, json.dumps(content, indent=2, default=str).encode() + b"\n")
+    return path
+
+
+def read_record(address: str) -> dict[str, Any]:
+    """Read the record of an output; empty where there is none, or a file of another kind."""
+    path = record_path(address)
+    try:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def storage_chunks(blocks: Shape) -> Shape:
+    """Storage chunks that divide blocks evenly: at most `STORAGE_SIDE` a side, but not tiny.
+
+    >>> storage_chunks((192, 128, 50))
+    (96, 128, 50)
+
+    A prime side has no divisor that would do:
+
+    >>> storage_chunks((131, 2 * 131, 256))
+    (131, 131, 128)
+    """
+    return tuple(map(_storage_side, blocks))
+
+
+def _storage_side(block: int) -> int:
+    divisors = [c for c in range(1, block + 1) if block % c == 0]
+    fitting = max(c for c in divisors if c <= STORAGE_SIDE)
+    if fitting >= min(block, STORAGE_SIDE // 4):
+        return fitting
+    return min(c for c in divisors if c > STORAGE_SIDE)
+
+
+def _place(address: str) -> Path:
+    """Path that an output is named by on disk; a member of a project gets one in its logs."""
+    found = find_format(address)
+    path = found.path(address)
+    if not found.checks_outputs:
+        return path
+    member = re.sub(r"[^\w.-]+", "_", address[len(str(path)) :]).strip("_")
+    return path.parent / "logs" / member

@@ -1,0 +1,354 @@
+"""Semantic segmentation: a volume's address in, a class map on disk out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from volproc.core.arrays import Source, decoded_chunks
+from volproc.core.errors import (
+    ConfigError,
+    ModelError,
+    ResumeError,
+)
+from volproc.core.events import Event, Observer, ignore
+from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.model import ModelSpec
+from volproc.core.types import Index, Shape
+from volproc.core.volume import Volume
+from volproc.graph.block_predict import PredictJob, PredictWork, Product, ProductKind
+from volproc.graph.ledger import Ledger
+from volproc.graph.predict import Settings, check_input, make_job
+from volproc.graph.run import run_stage
+from volproc.graph.scaling import ScalingRule, run_scaling
+from volproc.graph.spill import Spill
+from volproc.io.chunk_files import write_bytes
+from volproc.io.open import VoxelSize, open_
+from volproc.models.devices import choose_device
+from volproc.models.loading import DEFAULT_MODEL, read_spec
+from volproc.models.normalization import Scaling
+from volproc.plan.inference import Plan, make_plan
+from volproc.workflows.outputs import STAGE, Outputs
+from volproc.workflows.record import named_beside, work_path, write_record
+
+Probabilities = Literal["none", "float16", "uint8"]
+
+SCALING_FILE = "scaling.json"
+"""File of a work folder with the statistics of the volume: they are found once a run."""
+
+MIN_BLOCKS = 8
+"""Blocks a worker gets at least, where the volume allows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentTask:
+    """A semantic segmentation, fully described.
+
+    Parameters
+    ----------
+    address : str
+        Volume to segment; see `volproc.open`.
+    output : str
+        Class map to write; the ending names the format.
+    model : str
+        Model file, or the name of embedded weights.
+    settings : Settings
+        How the network is slid.
+    voxel_size : float or tuple of float
+        Å per voxel, where the file gives none or a wrong one.
+    override_voxel_size : bool
+        Use ``voxel_size`` even where a valid header contradicts it.
+    selection : dict
+        ``t``, ``c``, ``level``, ``dataset`` of the input.
+    probabilities : {"none", "float16", "uint8"}
+        Also store a probability per class, as OME-Zarr.
+    probabilities_output : str
+        Where; by default ``<output>_probabilities.zarr``.
+    chunks : tuple of int
+        Blocks; by default as large as memory allows.
+    host_limit : int
+        Memory of one worker, bytes; by default what is free, shared by the workers.
+    overwrite : bool
+        Replace outputs that exist, once the new ones are whole; and throw away an unfinished
+        run that was begun otherwise.
+    """
+
+    address: str
+    output: str
+    model: str = DEFAULT_MODEL
+    settings: Settings = field(default_factory=Settings)
+    voxel_size: VoxelSize | None = None
+    override_voxel_size: bool = False
+    selection: dict[str, Any] = field(default_factory=dict)
+    probabilities: Probabilities = "none"
+    probabilities_output: str = ""
+    chunks: Shape | None = None
+    host_limit: int | None = None
+    overwrite: bool = False
+
+    def open(self) -> Volume:
+        """Open the input; only its head is read."""
+        return open_(
+            self.address,
+            voxel_size=self.voxel_size,
+            on_conflict="override" if self.override_voxel_size else "error",
+            **self.selection,
+        )
+
+    @property
+    def probabilities_address(self) -> str:
+        """Where probabilities go; empty if they are not wanted."""
+        if self.probabilities == "none":
+            return ""
+        if self.probabilities_output:
+            return self.probabilities_output
+        return str(named_beside(self.output, "_probabilities.zarr"))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReport:
+    """What a segmentation left behind."""
+
+    output: str
+    """Class map."""
+
+    probabilities: str
+    """Probabilities; empty where none were asked for."""
+
+    record: Path
+    """Settings, versions, hashes and statistics."""
+
+    plan: Plan
+    """How it was cut."""
+
+    num_skipped: int
+    """Blocks that an earlier, killed run had finished."""
+
+
+def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> Plan:
+    """Say what a segmentation will take, from heads of files alone.
+
+    Raises
+    ------
+    VolprocError
+        What opening the input and reading the model raise. The plan is not validated.
+    """
+    volume, spec = task.open(), read_spec(task.model)
+    return _plan(task, volume, spec, num_workers)
+
+
+def segment(
+    task: SegmentTask, *, executor: Executor | None = None, observe: Observer = ignore
+) -> SegmentReport:
+    """Segment a volume, block by block, into files.
+
+    A killed run goes on when the same task is run again: finished blocks are known by their
+    markers. Outputs have their names only when they are whole.
+
+    Parameters
+    ----------
+    task : SegmentTask
+        What is to be done.
+    executor : Executor
+        Where blocks run; in this thread by default.
+    observe : callable
+        Takes events.
+
+    Returns
+    -------
+    report : SegmentReport
+
+    Raises
+    ------
+    VolprocError
+        If the input, the model, the plan or an output cannot be used; nothing is left behind
+        then. Other errors inside a block leave the unfinished run, ready to go on.
+    """
+    runner = executor or SerialExecutor()
+    volume, spec = task.open(), read_spec(task.model)
+    check_input(volume, spec)
+    _say_voxel_size(volume, spec, observe)
+    plan = _plan(task, volume, spec, runner.num_workers)
+    plan.validate()
+    outputs = _outputs(task, volume, spec)
+    outputs.refuse(runner)
+    description = _describe(task, _source(volume), spec, plan)
+    known = _known_scaling(task, description) or _find_scaling(task, volume, spec, runner, observe)
+    ledger = outputs.begin(description, observe)
+    write_bytes(Path(ledger.folder) / SCALING_FILE, json.dumps(known).encode())
+    sinks = outputs.create(plan.chunks, ledger, runner)
+    try:
+        job = make_job(
+            _source(volume),
+            spec,
+            task.settings,
+            plan,
+            Spill(str(Path(ledger.folder) / "spill")),
+            tuple(Product(kind, sink) for kind, sink in sinks.items()),
+        )
+        work = PredictWork(job, Scaling(**known["scaling"]))
+        num_skipped = _run_blocks(job, work, ledger, runner, observe)
+        observe(Event("note", STAGE, text="writing pyramids and attributes"))
+        outputs.finish(sinks, ledger)
+    except (ModelError, ConfigError):
+        outputs.abandon(sinks, ledger)
+        raise
+    facts = {**description, **_facts(task, volume, spec), **known}
+    record = write_record(task.output, "segment semantic", facts)
+    ledger.remove()
+    return SegmentReport(task.output, task.probabilities_address, record, plan, num_skipped)
+
+
+def _find_scaling(
+    task: SegmentTask, volume: Volume, spec: ModelSpec, runner: Executor, observe: Observer
+) -> dict[str, Any]:
+    """Statistics of the whole volume, and the scaling that follows; JSON values."""
+    rule = ScalingRule(spec, task.settings.replace_nonfinite, volume.name)
+    scaling, moments = run_scaling(_source(volume), rule, executor=runner, observe=observe)
+    statistics = {
+        "mean": moments.mean,
+        "std": moments.std,
+        "min": moments.least,
+        "max": moments.greatest,
+        "num_nan": moments.num_nan,
+        "num_inf": moments.num_inf,
+    }
+    return {"statistics": statistics, "scaling": scaling.to_json()}
+
+
+def _known_scaling(task: SegmentTask, description: dict[str, Any]) -> dict[str, Any]:
+    """What an unfinished run of the same description has found; empty where there is none."""
+    folder = work_path(task.output)
+    path = folder / SCALING_FILE
+    if not (path.is_file() and Ledger.is_begun(folder, description)):
+        return {}
+    return json.loads(path.read_text())
+
+
+def _facts(task: SegmentTask, volume: Volume, spec: ModelSpec) -> dict[str, Any]:
+    """What the record says beside the description of the run."""
+    return {
+        "address": task.address,
+        "voxel_size_angstrom": volume.voxel_size,
+        "classes": dict(zip(spec.classes, range(spec.num_classes), strict=True)),
+        "radii_angstrom": spec.radii,
+        "model_file": spec.weights,
+        "device": str(choose_device(task.settings.device)),
+        "probabilities": task.probabilities_address,
+    }
+
+
+def _plan(task: SegmentTask, volume: Volume, spec: ModelSpec, num_workers: int) -> Plan:
+    sizes = {"none": 0, "float16": 2, "uint8": 1}
+    if task.probabilities not in sizes:
+        msg = f'probabilities is "{task.probabilities}". Choose one of {", ".join(sizes)}.'
+        raise ConfigError(msg)
+    source = _source(volume)
+    job = task.settings.job(
+        spec,
+        shape=volume.shape,
+        dtype=volume.dtype,
+        storage_chunks=decoded_chunks(source),
+        probability_bytes=sizes[task.probabilities],
+    )
+    free = psutil.virtual_memory().available // num_workers
+    chunks = task.chunks
+    if chunks is None:
+        # An unfinished run keeps its blocks, whatever memory and workers there are today.
+        before = _unfinished(task).get("chunks")
+        chunks = tuple(before) if before else None
+    return make_plan(
+        job,
+        chunks=chunks,
+        host_limit=task.host_limit or int(free),
+        min_blocks=MIN_BLOCKS * num_workers,
+    )
+
+
+def _unfinished(task: SegmentTask) -> dict[str, Any]:
+    """Description of the unfinished run of the same output; empty where there is none."""
+    try:
+        return Ledger.unfinished(work_path(task.output))
+    except ResumeError:
+        if task.overwrite:
+            return {}
+        raise
+
+
+def _say_voxel_size(volume: Volume, spec: ModelSpec, observe: Observer) -> None:
+    """Warn where a model was trained at another scale; that is no error, but rarely wanted."""
+    if spec.voxel_size and any(abs(v / spec.voxel_size - 1) > 0.05 for v in volume.voxel_size):
+        size = " × ".join(f"{v:g}" for v in volume.voxel_size)
+        text = (
+            f"the model was trained at {spec.voxel_size:g} Å per voxel, the volume has {size} Å: "
+            "rescale the volume for good results"
+        )
+        observe(Event("note", STAGE, text=text))
+
+
+def _outputs(task: SegmentTask, volume: Volume, spec: ModelSpec) -> Outputs:
+    addresses: dict[ProductKind, str] = {"classes": task.output}
+    if task.probabilities != "none":
+        addresses["probabilities"] = task.probabilities_address
+    return Outputs(addresses, task.probabilities, volume, spec, task.overwrite)
+
+
+def _describe(task: SegmentTask, source: Source, spec: ModelSpec, plan: Plan) -> dict[str, Any]:
+    """Everything that the voxels of the outputs and the cut of the blocks depend on."""
+    settings = asdict(task.settings)
+    settings["tta"] = [view.name for view in task.settings.views]
+    settings["device"] = choose_device(task.settings.device).type
+    return {
+        "input": source.identity(),
+        "model_sha256": spec.sha256,
+        "model": spec.fingerprint(),
+        "settings": settings,
+        "shape": list(plan.job.shape),
+        "chunks": list(plan.chunks),
+        "stored_probabilities": task.probabilities,
+    }
+
+
+def _run_blocks(
+    job: PredictJob, work: PredictWork, ledger: Ledger, runner: Executor, observe: Observer
+) -> int:
+    """Predict all blocks that are not finished; return how many were."""
+    done = ledger.done(STAGE)
+    run_stage(
+        STAGE,
+        job.grid.indices(),
+        work,
+        executor=runner,
+        observe=observe,
+        ledger=ledger,
+        needs=job.needs,
+        collect=_drop_spill(job, done),
+        total=len(job.grid),
+    )
+    return len(done)
+
+
+def _drop_spill(job: PredictJob, done: set[Index]) -> Callable[[Index, Any], None]:
+    """Remove a block's strips once the last neighbour has taken its own."""
+    finished = set(done)
+
+    def collect(index: Index, facts: Any) -> None:
+        finished.add(index)
+        for giver in job.needs(index):
+            if finished.issuperset(job.patches.neighbours(job.grid, giver)[1]):
+                job.spill.drop(giver)
+
+    return collect
+
+
+def _source(volume: Volume) -> Source:
+    if volume.source is None:
+        msg = f"{os.fspath(volume.address)} has no source to read from. Open it with volproc.open."
+        raise ConfigError(msg)
+    return volume.source
