@@ -10,6 +10,13 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 import dask  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+from volproc.io.copick_config import keep_logging  # noqa: E402
+
+with keep_logging():  # tests that import copick themselves would get its logging too
+    import copick.impl.cryoet_data_portal
+    import copick.impl.filesystem
+    import copick.util.segmentation  # noqa: F401
+
 dask.config.set(num_workers=2)
 
 # Times on a shared machine say nothing about the code.

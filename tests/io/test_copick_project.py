@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import copick
@@ -70,6 +72,25 @@ def test_a_malformed_address_is_refused_with_the_right_form(rest: str) -> None:
 @pytest.mark.parametrize("address", ["a.mrc", "a.json.gz", "json", "a.h5:/b", "folder/*.tif"])
 def test_other_addresses_are_no_copick(address: str) -> None:
     assert not is_copick(address)
+
+
+def test_logging_stays_as_the_program_set_it_up(config: Path, tmp_path: Path) -> None:
+    code = (
+        "import logging, sys\n"
+        "logging.basicConfig(filename=sys.argv[2], level=logging.WARNING)\n"
+        "before = list(logging.getLogger().handlers)\n"
+        "from volproc.io.copick_config import open_project\n"
+        "open_project(sys.argv[1])\n"
+        "root = logging.getLogger()\n"
+        "assert root.handlers == before and root.level == logging.WARNING\n"
+        "logging.getLogger('other').info('talk')\n"
+        "logging.getLogger('other').warning('still here')\n"
+    )
+    log = tmp_path / "log.txt"
+    words = [sys.executable, "-c", code, str(config), str(log)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert log.read_text() == "WARNING:other:still here\n"
 
 
 def test_copick_reads_a_project_that_was_made(config: Path, tmp_path: Path, monkeypatch) -> None:

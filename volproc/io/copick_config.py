@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +49,34 @@ def open_project(config: Path | str) -> Any:
     for key in ("overlay_root", "static_root"):
         if isinstance(values.get(key), str):
             values[key] = absolute_root(values[key], path)
-    import copick
+    with keep_logging():
+        import copick
+        import copick.util.segmentation  # copick would import it later, in the middle of its work
 
+        try:
+            return copick.from_string(json.dumps(values))
+        except (ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            msg = f"{path} is no copick configuration: {reason[:300]}. Correct the file."
+            raise ConfigError(msg) from error
+
+
+@contextmanager
+def keep_logging() -> Iterator[None]:
+    """Leave the process's logging as it is while copick is imported.
+
+    copick 1.31 configures the root logger as its modules are imported: every message from INFO
+    on, of any library, would go to standard output, among the results, and the handlers that the
+    program had set up would be closed.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    root.handlers = []
     try:
-        return copick.from_string(json.dumps(values))
-    except (ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        msg = f"{path} is no copick configuration: {reason[:300]}. Correct the file."
-        raise ConfigError(msg) from error
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
 
 
 def read_config(path: Path) -> dict[str, Any]:
