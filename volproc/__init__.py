@@ -34,8 +34,8 @@ _HOMES = {
     "read_points": "volproc.io.points",
     "predict": "volproc.graph.predict",
     "label": "volproc.graph.label",
-    "measure": "volproc.graph.label",
-    "localize": "volproc.graph.label",
+    "measure": "volproc.graph.measure",
+    "localize": "volproc.graph.localize",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -86,7 +86,9 @@ if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
     from volproc.core.points import Points
     from volproc.core.volume import Volume
-    from volproc.graph.label import label, localize, measure
+    from volproc.graph.label import label
+    from volproc.graph.localize import localize
+    from volproc.graph.measure import measure
     from volproc.graph.predict import predict
     from volproc.graph.save import save
     from volproc.io.open import from_source, inspect

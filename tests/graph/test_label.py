@@ -17,7 +17,9 @@ from skimage.measure import regionprops
 
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.volume import Volume
-from volproc.graph.label import label, localize, measure
+from volproc.graph.label import label
+from volproc.graph.localize import localize
+from volproc.graph.measure import measure
 
 SHAPE = (5, 7, 11)
 

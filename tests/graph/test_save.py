@@ -13,7 +13,7 @@ import pytest
 from volproc.core.errors import ConfigError, ExistsError, FormatError, MissingFileError
 from volproc.core.points import Points
 from volproc.core.volume import Volume
-from volproc.graph.label import localize
+from volproc.graph.localize import localize
 from volproc.graph.save import aligned, save
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.open import open_

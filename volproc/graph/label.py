@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import partial
 from math import prod
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ from volproc.graph.components import (
     label_chunk,
     lut_of,
     merge_joined,
-    objects_of,
     relabel_chunk,
     unite_joined,
 )
@@ -31,17 +29,13 @@ from volproc.graph.layers import (
     array_of,
     iterate_chunks,
     new_array,
-    new_value,
     tree,
     unique_name,
 )
-from volproc.graph.particles import make_rule, points_of
 from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.components import Union, check_mask_type
 from volproc.reduce.faces import check_connectivity, upper_directions
-from volproc.reduce.objects import finish, measure_block
-from volproc.reduce.tables import ObjectTable, merge_tables
 
 Lazy = TypeVar("Lazy", Volume, da.Array)
 
@@ -97,11 +91,11 @@ def label(
     >>> labels.compute().max(), count.compute()
     (np.uint32(1), 1)
     """
-    array = _check_mask(mask, connectivity)
+    array = check_mask(mask, connectivity)
     store = Scratch(scratch)
     cuts = array.chunks
     files = ChunkFiles(store.path("labels"), cuts, np.dtype(np.uint32), is_compressed=True)
-    tasks, name, union = _components(array, connectivity, files)
+    tasks, name, union = components_of(array, connectivity, files)
     tasks |= {f"{name}-scratch": store}  # lives as long as the graph does
     target = np.dtype(dtype)
     labels_name = unique_name("label")
@@ -125,128 +119,7 @@ def label(
     return labels, number
 
 
-def measure(labels: Volume | da.Array, intensity: Volume | da.Array | None = None) -> Delayed:
-    """Measure all objects of a labelled volume, lazily.
-
-    Parameters
-    ----------
-    labels : Volume or dask array of int, (z, y, x) or (y, x)
-        Instances, 0 = background, unique in the volume.
-    intensity : Volume or dask array, same shape
-        Voxels whose mean, least and greatest are wanted under each object.
-
-    Returns
-    -------
-    table : Delayed of DataFrame
-        One row an object, ascending by ``label``: ``num_voxels``, centroid ``z``, ``y``, ``x``
-        in voxels, half-open box ``z_min`` …, ``first``; with an intensity also
-        ``mean_intensity``, ``min_intensity``, ``max_intensity``.
-
-    Raises
-    ------
-    ShapeError
-        If the two differ in shape.
-
-    Notes
-    -----
-    One task a block and a tree; sums are integers or exact, so every chunking gives the same
-    bits. Memory follows the number of objects.
-    """
-    array = array_of(labels)
-    values = None if intensity is None else array_of(intensity)
-    if values is not None and values.shape != array.shape:
-        msg = (
-            f"labels and intensity differ in shape, got {array.shape} and {values.shape}. Give "
-            "two volumes of the same region and voxel size."
-        )
-        raise ShapeError(msg)
-    if values is not None:
-        values = values.rechunk(array.chunks)
-    name = unique_name("measure")
-    tasks: Graph = {}
-    leaves = []
-    for chunk in iterate_chunks(array.chunks):
-        key = (f"{name}-block", *chunk.index)
-        other = None if values is None else (values.name, *chunk.index)
-        tasks[key] = (
-            partial(_measure, chunk=chunk, shape=array.shape),
-            (array.name, *chunk.index),
-            other,
-        )
-        leaves.append(key)
-    merged, root = tree(f"{name}-tree", leaves, merge_tables)
-    tasks |= merged
-    tasks[name] = (finish, root)
-    return new_value(name, tasks, depends_on=[a for a in (array, values) if a is not None])
-
-
-def localize(
-    classes: Volume,
-    radii: Mapping[str, float],
-    *,
-    class_values: Mapping[str, int],
-    radius_min_scale: float = 0.5,
-    radius_max_scale: float = 1.5,
-    connectivity: int = 1,
-) -> Delayed:
-    """Find particle centres in a class map, lazily.
-
-    Connected voxels of a class are a particle if their number lies between those of balls of
-    ``radius * radius_min_scale`` and ``radius * radius_max_scale``; its centre is the mean of
-    its voxels.
-
-    Parameters
-    ----------
-    classes : Volume of int, (z, y, x)
-        Semantic map.
-    radii : mapping of str to float
-        Radius of each class that is a particle, Å.
-    class_values : mapping of str to int
-        Value of each class in the map.
-    radius_min_scale, radius_max_scale : float
-        Bounds of the size, as parts of the radius; inclusive.
-    connectivity : int
-        1 (faces), 2 (edges) or 3 (corners).
-
-    Returns
-    -------
-    points : Delayed of Points
-        All classes in one table, by class in the order of ``radii``, then by the raster index
-        of the first voxel. Equal for every chunking.
-
-    Raises
-    ------
-    ConfigError
-        If a class has no value, or a scale is not positive.
-    """
-    array = _check_mask(classes, connectivity)
-    if array.ndim != 3:
-        msg = f"particles are found in volumes (z, y, x), got shape {array.shape}."
-        raise ShapeError(msg)
-    rule = make_rule(
-        radii,
-        class_values=class_values,
-        radius_min_scale=radius_min_scale,
-        radius_max_scale=radius_max_scale,
-    )
-    tasks, name, union = _components(array, connectivity, None)
-    leaves = [(f"{name}-block", *c.index) for c in iterate_chunks(array.chunks)]
-    groups = []
-    for number, first in enumerate(range(0, len(leaves), GROUP)):
-        key = (f"{name}-objects", number)
-        tasks[key] = (objects_of, union, leaves[first : first + GROUP])
-        groups.append(key)
-    merged, root = tree(f"{name}-tree", groups, merge_tables)
-    tasks |= merged
-    frame = partial(
-        points_of, rule=rule, voxel_size=classes.voxel_size, shape=classes.shape, name=classes.name
-    )
-    result = unique_name("localize")
-    tasks[result] = (frame, root)
-    return new_value(result, tasks, depends_on=[array])
-
-
-def _components(
+def components_of(
     array: da.Array, connectivity: int, files: ChunkFiles | None
 ) -> tuple[Graph, str, Any]:
     """Tasks that label all chunks and unite them; the prefix and the key of the union."""
@@ -293,7 +166,8 @@ def _upper_neighbours(own: list[Shape], numblocks: Shape, connectivity: int) -> 
     return sorted(inside - set(own))
 
 
-def _check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
+def check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
+    """Return the lazy array of a mask that can be labelled."""
     array = array_of(mask)
     check_connectivity(connectivity, array.ndim)
     check_mask_type(array.dtype)
@@ -315,12 +189,6 @@ def _relabel(
 ) -> npt.NDArray[Any]:
     del scratch  # an argument only so that the folder outlives this task
     return relabel_chunk(files, index, lut, dtype)
-
-
-def _measure(
-    labels: npt.NDArray[Any], values: npt.NDArray[Any] | None, *, chunk: Chunk, shape: Shape
-) -> ObjectTable:
-    return measure_block(labels, offset=chunk.offset, shape=shape, intensity=values)
 
 
 def _count(union: Union) -> int:
