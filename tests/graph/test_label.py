@@ -1,4 +1,4 @@
-"""Components, measurements and centres: the whole-volume answer for every cut, lazily."""
+"""Components: the whole-volume labels for every cut, lazily."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage as ndi
-from skimage.measure import regionprops
 
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.volume import Volume
 from volproc.graph.label import label
-from volproc.graph.localize import localize
-from volproc.graph.measure import measure
 
 SHAPE = (5, 7, 11)
 
@@ -116,7 +113,6 @@ def test_an_empty_mask_has_no_objects() -> None:
     labels, number = label(da.zeros(SHAPE, dtype=bool, chunks=3))
     assert number.compute() == 0
     assert not labels.compute().any()
-    assert len(measure(labels).compute()) == 0
 
 
 def test_labels_may_be_of_another_type_if_they_fit() -> None:
@@ -173,122 +169,6 @@ def test_chunks_of_unknown_size_are_refused_with_the_cure() -> None:
         label(unknown)
 
 
-@given(st.integers(0, 999), cuts(), cuts())
-def test_measurements_are_those_of_scikit_image_for_every_cut(seed, chunks, others) -> None:
-    generator = np.random.default_rng(seed)
-    labels, _ = ndi.label(dense(seed, part=0.3))
-    intensity = generator.normal(0, 3, SHAPE).astype(np.float32)
-    lazy = measure(da.from_array(labels, chunks=chunks), da.from_array(intensity, chunks=others))
-    table = lazy.compute(scheduler="sync")
-    props = regionprops(labels, intensity)
-    assert list(table["label"]) == [p.label for p in props]
-    assert list(table["num_voxels"]) == [p.area for p in props]
-    if not props:
-        return
-    centroids = table[["z", "y", "x"]].to_numpy()
-    np.testing.assert_allclose(centroids, [p.centroid for p in props], atol=1e-9)
-    boxes = table[[f"{a}_{e}" for e in ("min", "max") for a in "zyx"]].to_numpy()
-    np.testing.assert_array_equal(boxes, [p.bbox for p in props])
-    for name, key in (
-        ("mean", "intensity_mean"),
-        ("min", "intensity_min"),
-        ("max", "intensity_max"),
-    ):
-        expected = [getattr(p, key) for p in props]
-        np.testing.assert_allclose(table[f"{name}_intensity"], expected, rtol=1e-5, atol=1e-6)
-
-
-@given(st.integers(0, 99), cuts())
-def test_measurements_have_the_same_bits_for_every_cut(seed, chunks) -> None:
-    labels, _ = ndi.label(dense(seed, part=0.4))
-    intensity = np.random.default_rng(seed).normal(0, 3, SHAPE).astype(np.float32)
-    whole = measure(da.from_array(labels, chunks=-1), da.from_array(intensity, chunks=-1))
-    cut = measure(da.from_array(labels, chunks=chunks), da.from_array(intensity, chunks=chunks))
-    assert whole.compute(scheduler="sync").equals(cut.compute(scheduler="sync"))
-
-
-def test_labels_and_intensity_of_other_shapes_are_refused_with_both() -> None:
-    with pytest.raises(ShapeError, match=r"got \(5, 7, 11\) and \(5, 7, 12\)"):
-        measure(da.zeros(SHAPE, dtype=int), da.zeros((5, 7, 12)))
-
-
-def balls() -> np.ndarray:
-    """Two large balls of class 1, one of class 2, and specks of both."""
-    classes = np.zeros((20, 24, 28), np.uint8)
-    grid = np.indices(classes.shape)
-    for (z, y, x), radius, value in (
-        ((6, 7, 8), 4, 1),
-        ((13, 15, 20), 4, 1),
-        ((6, 17, 8), 3, 2),
-        ((2, 2, 24), 1, 1),
-        ((17, 3, 3), 0, 2),
-    ):
-        distance = (grid[0] - z) ** 2 + (grid[1] - y) ** 2 + (grid[2] - x) ** 2
-        classes[distance <= radius**2] = value
-    return classes
-
-
-OPTIONS = {
-    "radii": {"ribosome": 40.0, "ferritin": 30.0},
-    "class_values": {"ferritin": 2, "ribosome": 1, "membrane": 3},
-}
-
-
-@given(cuts((20, 24, 28)))
-def test_centres_are_those_of_the_balls_for_every_cut(chunks) -> None:
-    points = localize(volume_of(balls(), chunks), **OPTIONS).compute(scheduler="sync")
-    assert list(points.table["class_name"]) == ["ribosome", "ribosome", "ferritin"]
-    np.testing.assert_array_equal(points.zyx, [[6, 7, 8], [13, 15, 20], [6, 17, 8]])
-    assert list(points.table["num_voxels"]) == [(balls() == 1).sum() // 2 - 3] * 2 + [
-        (balls() == 2).sum() - 1
-    ]
-    assert (points.voxel_size, points.shape, points.name) == ((10,) * 3, (20, 24, 28), "mask")
-
-
-def test_centres_of_any_objects_are_those_of_scipy() -> None:
-    classes = np.random.default_rng(2).integers(0, 3, (9, 13, 11)).astype(np.uint8)
-    options = {"radius_min_scale": 0.0, "radius_max_scale": 99.0, "connectivity": 2}
-    lazy = localize(volume_of(classes, (2, 5, 4)), **OPTIONS, **options)
-    points = lazy.compute(scheduler="sync")
-    for name, value in (("ribosome", 1), ("ferritin", 2)):
-        labels, count = ndi.label(classes == value, ndi.generate_binary_structure(3, 2))
-        expected = ndi.center_of_mass(labels > 0, labels, range(1, count + 1))
-        np.testing.assert_allclose(points.select(name).zyx, expected, atol=1e-9)
-
-
-def test_without_objects_there_are_no_points() -> None:
-    empty = volume_of(np.zeros((4, 5, 6), np.uint8), 3)
-    points = localize(empty, **OPTIONS).compute()
-    assert len(points) == 0
-    assert points.shape == (4, 5, 6)
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"radii": {"ribosom": 40.0}}, 'radius but no value in the map: did you mean "ribosome"'),
-        ({"radii": {}}, "no class has a radius"),
-        ({"radius_min_scale": 2.0}, "from 2.0 to 1.5. Give a smaller one first"),
-        ({"radius_min_scale": -1.0}, "none negative"),
-        ({"connectivity": 0}, "connectivity"),
-        ({"radii": {"ribosome": -40.0}}, "radius of ribosome is -40.0 Å"),
-        ({"radii": {"ribosome": float("nan")}}, "radius of ribosome is nan Å"),
-        (
-            {"class_values": {"ribosome": 0, "ferritin": 2}},
-            "ribosome has the value 0 .* background",
-        ),
-    ],
-)
-def test_rules_that_cannot_be_are_refused(changes, text) -> None:
-    with pytest.raises(ConfigError, match=text):
-        localize(volume_of(balls()), **(OPTIONS | changes))
-
-
-def test_a_micrograph_has_no_particles_in_space() -> None:
-    with pytest.raises(ShapeError, match=r"volumes \(z, y, x\), got shape \(4, 5\)"):
-        localize(volume_of(np.zeros((4, 5), np.uint8)), **OPTIONS)
-
-
 def test_nothing_is_computed_while_graphs_are_built() -> None:
     def explode(*args: Any, **kwargs: Any) -> Any:
         pytest.fail("something was computed while the graph was built")
@@ -300,6 +180,4 @@ def test_nothing_is_computed_while_graphs_are_built() -> None:
     array = da.map_blocks(never, source, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
     with dask.config.set(scheduler=explode):
         volume = Volume(array, (10.0,) * 3)
-        labels, _ = label(volume)
-        measure(labels, volume)
-        localize(volume, **OPTIONS)
+        label(volume)
