@@ -36,6 +36,8 @@ _HOMES = {
     "label": "volproc.graph.label",
     "measure": "volproc.graph.measure",
     "localize": "volproc.graph.localize",
+    "relabel": "volproc.graph.relabel",
+    "filter_objects": "volproc.graph.filter_objects",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "VolprocError",
     "Volume",
     "connect",
+    "filter_objects",
     "from_source",
     "inspect",
     "label",
@@ -60,6 +63,7 @@ __all__ = [
     "predict",
     "read_model",
     "read_points",
+    "relabel",
     "save",
 ]
 
@@ -86,10 +90,12 @@ if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
     from volproc.core.points import Points
     from volproc.core.volume import Volume
+    from volproc.graph.filter_objects import filter_objects
     from volproc.graph.label import label
     from volproc.graph.localize import localize
     from volproc.graph.measure import measure
     from volproc.graph.predict import predict
+    from volproc.graph.relabel import relabel
     from volproc.graph.save import save
     from volproc.io.open import from_source, inspect
     from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
