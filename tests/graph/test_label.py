@@ -135,15 +135,38 @@ def test_each_chunk_of_the_mask_is_computed_once() -> None:
     assert len(calls) == source.npartitions
 
 
-def test_provisional_labels_go_with_the_array(tmp_path) -> None:
+def test_provisional_labels_go_at_the_end_of_each_computation(tmp_path) -> None:
+    seen = []
+
+    def watch(block: np.ndarray) -> np.ndarray:
+        seen.extend(tmp_path.glob("*/labels/*.npy"))
+        return block
+
     labels, number = label(da.from_array(dense(1), chunks=3), scratch=tmp_path)
     assert list(tmp_path.iterdir()) == []
-    labels.compute()
-    assert len(list(tmp_path.iterdir())) == 1
-    del labels
-    gc.collect()
-    assert number.compute() > 0  # the number alone needs no labels, but their folder stays its own
-    del number
+    for _ in range(2):
+        seen.clear()
+        labels.map_blocks(
+            watch, dtype=labels.dtype, meta=np.empty((0, 0, 0), labels.dtype)
+        ).compute()
+        assert len(seen) > 0
+        assert list(tmp_path.iterdir()) == []
+    assert number.compute() > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provisional_labels_go_when_the_mask_fails(tmp_path) -> None:
+    def fail(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        if block_info[None]["chunk-location"] == (1, 2, 0):
+            raise RuntimeError("no such voxel")
+        return block > 0
+
+    mask = da.from_array(dense(1).astype("u1"), chunks=(3, 3, 11)).map_blocks(
+        fail, dtype=bool, meta=np.empty((0, 0, 0), bool)
+    )
+    labels, _ = label(mask, scratch=tmp_path)
+    with pytest.raises(RuntimeError, match="no such voxel"):
+        labels.compute(scheduler="sync")
     gc.collect()
     assert list(tmp_path.iterdir()) == []
 

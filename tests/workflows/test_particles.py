@@ -23,7 +23,7 @@ from volproc.core.errors import (
 from volproc.core.events import Event
 from volproc.core.points import Points
 from volproc.core.volume import Volume
-from volproc.graph import label as graph_label
+from volproc.graph import localize as graph_localize
 from volproc.graph import scaling
 from volproc.graph.save import save
 from volproc.io.copick_project import ProjectObject, create_project
@@ -99,7 +99,7 @@ def test_neither_blocks_nor_workers_change_a_pick(
 
 def test_it_is_the_lazy_function_on_files(map_path) -> None:
     volume = LocalizeTask(map_path).open()
-    lazy = graph_label.localize(volume, RADII, class_values=VALUES).compute()
+    lazy = graph_localize.localize(volume, RADII, class_values=VALUES).compute()
     points, _ = localize(task_of(map_path))
     assert points.table.equals(lazy.table)
 

@@ -1,20 +1,49 @@
-"""Connected components across blocks: what blocks return, and how it is put together."""
+"""Connected components across blocks: what tasks return, and how it is put together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, product
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from volproc.core.errors import DtypeError
 from volproc.core.types import Index, Shape
-from volproc.io.chunk_files import ChunkFiles
-from volproc.reduce.components import Union, label_block, merge_links, relabel, unite
+from volproc.io.run_files import RunFiles
+from volproc.reduce.components import label_block, merge_links, unite
 from volproc.reduce.faces import BlockFaces, Links, join_faces, upper_directions
+from volproc.reduce.superblocks import (
+    SuperBlock,
+    deliver_ids,
+    join_parts,
+    outside_of_block,
+    rank_beginnings,
+)
 from volproc.reduce.tables import ObjectTable, empty_table, merge_tables
+
+Ints = npt.NDArray[np.int64]
+
+
+class Measure(Protocol):
+    """What else a labelling task does with the local labels of its block."""
+
+    def __call__(
+        self, labels: npt.NDArray[np.uint32], *others: Any, offset: Shape, shape: Shape
+    ) -> ObjectTable:
+        """Give one row a component, by local label.
+
+        Parameters
+        ----------
+        labels : ndarray of uint32
+            Local labels 1..n.
+        *others : ndarray
+            The same chunk of other arrays, such as an intensity.
+        offset, shape : tuple of int
+            First voxel of the block, and size of the volume.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,16 +51,15 @@ class BlockReport:
     """What a block says of its components; its labels stay on disk."""
 
     index: Index
-    table: ObjectTable
+    first: Ints
     faces: BlockFaces
+    measured: ObjectTable | None = None
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Joined:
-    """Components of some blocks, joined among themselves and with their upper neighbours."""
-
-    firsts: npt.NDArray[np.int64]
-    links: Links
+    @property
+    def table(self) -> ObjectTable:
+        """Measurements by local label."""
+        assert self.measured is not None, "the block was labelled without measuring"
+        return self.measured
 
 
 def label_chunk(
@@ -40,23 +68,52 @@ def label_chunk(
     offset: Shape,
     shape: Shape,
     connectivity: int,
-    files: ChunkFiles | None,
+    files: RunFiles | None,
 ) -> BlockReport:
-    """Label one chunk; keep its local labels in ``files``, if they are needed later."""
+    """Label and measure one chunk; keep its local labels in ``files``, if they are needed."""
     found = label_block(mask, offset=offset, shape=shape, connectivity=connectivity)
     if files is not None:
-        files.write_chunk(index, found.labels)
-    return BlockReport(index, found.table, found.faces)
+        files.write(index, found.runs)
+    return BlockReport(index, found.first, found.faces, found.table)
 
 
-def join_chunks(
-    own: Sequence[BlockReport], others: Sequence[BlockReport], connectivity: int
-) -> Joined:
-    """Join blocks with their upper neighbours, which are among ``own`` or ``others``."""
+@dataclass(frozen=True, slots=True)
+class LabelChunk:
+    """The labelling task of one lazy array."""
+
+    shape: Shape
+    connectivity: int
+    files: RunFiles | None
+    measure: Measure | None
+
+    def __call__(
+        self, mask: npt.NDArray[Any], chunk: Any, scratch: Any, *others: npt.NDArray[Any]
+    ) -> BlockReport:
+        """Label one chunk."""
+        del scratch  # an argument only so that the folder is there
+        place = {"offset": chunk.offset, "shape": self.shape}
+        found = label_block(mask, connectivity=self.connectivity, **place)
+        if self.files is not None:
+            self.files.write(chunk.index, found.runs)
+        table = None
+        if self.measure is not None:
+            table = self.measure(found.labels, *others, **place)
+            table = replace(table, classes=found.classes)
+        return BlockReport(chunk.index, found.first, found.faces, table)
+
+
+def join_blocks(
+    own: Sequence[BlockReport],
+    others: Sequence[BlockReport],
+    outer_sides: Sequence[int],
+    connectivity: int,
+) -> SuperBlock:
+    """Join the blocks of a super-block; ``others`` are their upper neighbours beyond it."""
     known = {r.index: r.faces for r in (*own, *others)}
-    links = [join_upwards(r.index, known, connectivity) for r in own]
-    firsts = np.concatenate([r.table.first for r in own])
-    return Joined(firsts, merge_links(links))
+    parts = [
+        outside_of_block(r.first, r.faces, join_upwards(r.index, known, connectivity)) for r in own
+    ]
+    return join_parts(parts, outer_sides)
 
 
 def join_upwards(index: Index, known: Mapping[Index, BlockFaces], connectivity: int) -> Links:
@@ -69,36 +126,70 @@ def join_upwards(index: Index, known: Mapping[Index, BlockFaces], connectivity: 
     return join_faces(known[index], beside, connectivity=connectivity)
 
 
-def merge_joined(parts: Sequence[Joined]) -> Joined:
-    """Combine neighbours in the tree."""
-    return Joined(np.concatenate([p.firsts for p in parts]), merge_links(p.links for p in parts))
+def rank_layer(smallest: Sequence[SuperBlock], larger: Sequence[SuperBlock]) -> Ints:
+    """First voxels of the objects that begin in one layer of super-blocks, ascending."""
+    return rank_beginnings((s.beginnings for s in smallest), (s.absorbed for s in larger))
 
 
-def unite_joined(joined: Joined) -> Union:
-    """Number the objects of the volume."""
-    return unite([joined.firsts], [joined.links])
+def offsets_of(counts: Sequence[int], dtype: np.dtype[Any]) -> list[int]:
+    """Objects before each layer, and their number at the end.
+
+    Raises
+    ------
+    DtypeError
+        If the type cannot hold so many labels.
+    """
+    offsets = [0, *accumulate(counts)]
+    if offsets[-1] > np.iinfo(dtype).max:
+        msg = f"{offsets[-1]} objects do not fit into {dtype}. Use dtype=numpy.uint64."
+        raise DtypeError(msg)
+    return offsets
 
 
-def lut_of(union: Union, report: BlockReport) -> npt.NDArray[Any]:
-    """Labels of one block's own components: all that its relabelling needs."""
-    return union.lut(report.table.first)
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the smallest super-blocks: a stretch of the raster order."""
+
+    number: int
+    start: int
+    stop: int
 
 
-def relabel_chunk(
-    files: ChunkFiles, index: Index, lut: npt.NDArray[Any], dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    """Final labels of one chunk."""
-    return relabel(files.read_chunk(index), lut, dtype=dtype)
+def closed_ids(block: SuperBlock, layer: Layer, beginnings: Ints, offsets: Sequence[int]) -> Ints:
+    """Ids of the objects that a super-block closes and that begin in one layer."""
+    closed = block.closed
+    mine = closed[(closed >= layer.start) & (closed < layer.stop)]
+    return np.searchsorted(beginnings, mine) + (offsets[layer.number] + 1)
 
 
-def objects_of(union: Union, reports: Iterable[BlockReport]) -> ObjectTable:
-    """Table of the objects of some blocks, by final label."""
+def ids_of_parts(
+    block: SuperBlock, closed: Sequence[Ints], above: Sequence[Ints] | None, place: int
+) -> tuple[Ints, ...]:
+    """Ids of all sets that the parts of a super-block brought; ``closed`` by layer."""
+    reached = np.zeros(0, np.int64) if above is None else above[place]
+    return deliver_ids(block, np.concatenate(closed), reached)
+
+
+def luts_of_blocks(
+    block: SuperBlock,
+    closed: Sequence[Ints],
+    above: Sequence[Ints] | None,
+    place: int,
+    dtype: np.dtype[Any],
+) -> list[npt.NDArray[Any]]:
+    """Labels by local label of each block of a smallest super-block."""
+    ids = ids_of_parts(block, closed, above, place)
+    return [np.concatenate([np.zeros(1, np.int64), i]).astype(dtype) for i in ids]
+
+
+def objects_of(luts: Sequence[npt.NDArray[Any]], reports: Sequence[BlockReport]) -> ObjectTable:
+    """Table of the objects of a smallest super-block, by final label."""
     tables = [
-        merge_tables([r.table.with_labels(union.lut(r.table.first)[1:])])
-        for r in reports
+        r.table.with_labels(lut[r.table.label])
+        for lut, r in zip(luts, reports, strict=True)
         if len(r.table)
     ]
-    return merge_tables(tables) if tables else empty_table(3)
+    return merge_tables(tables) if tables else empty_table(len(reports[0].index))
 
 
 @dataclass
@@ -111,6 +202,11 @@ class Collector:
         Blocks along each axis.
     connectivity : int
         As in `volproc.label`.
+
+    Notes
+    -----
+    Holds one row of measurements a component of all blocks, and unites them in one go: for
+    workflows, whose result is such a table anyway.
     """
 
     numblocks: Index
@@ -146,14 +242,13 @@ class Collector:
         tables = [t.with_labels(union.lut(t.first)[1:]) for t in ordered if len(t)]
         return merge_tables(tables) if tables else empty_table(len(self.numblocks))
 
-    def _around(self, index: Index) -> list[Index]:
-        near = product(
+    def _around(self, index: Index) -> Iterable[Index]:
+        return product(
             *(
                 range(max(0, i - 1), min(n, i + 2))
                 for i, n in zip(index, self.numblocks, strict=True)
             )
         )
-        return list(near)
 
 
 def _moved(index: Index, step: Index, sign: int = 1) -> Index:

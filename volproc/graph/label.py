@@ -1,4 +1,4 @@
-"""Lazy connected components, measurements and particle centres."""
+"""Lazy connected components."""
 
 from __future__ import annotations
 
@@ -13,41 +13,24 @@ import numpy.typing as npt
 from dask.delayed import Delayed
 
 from volproc.core.errors import DtypeError, ShapeError
-from volproc.core.types import Shape
+from volproc.core.types import region_shape
 from volproc.core.volume import Volume
-from volproc.graph.components import (
-    join_chunks,
-    label_chunk,
-    lut_of,
-    merge_joined,
-    relabel_chunk,
-    unite_joined,
-)
-from volproc.graph.layers import (
-    Chunk,
-    Graph,
-    array_of,
-    iterate_chunks,
-    new_array,
-    tree,
-    unique_name,
-)
+from volproc.graph.component_tree import ComponentTasks, components_of
+from volproc.graph.layers import Chunk, array_of, new_array, unique_name
 from volproc.graph.scratch import Scratch
-from volproc.io.chunk_files import ChunkFiles
-from volproc.reduce.components import Union, check_mask_type
-from volproc.reduce.faces import check_connectivity, upper_directions
+from volproc.io.run_files import RunFiles
+from volproc.reduce.components import check_mask_type
+from volproc.reduce.faces import check_connectivity
+from volproc.reduce.runs import relabel_runs
 
 Lazy = TypeVar("Lazy", Volume, da.Array)
-
-GROUP = 16
-"""Blocks that one task of the tree's first level joins."""
 
 
 def label(
     mask: Lazy,
     *,
     connectivity: int = 1,
-    dtype: npt.DTypeLike = np.uint32,
+    dtype: npt.DTypeLike | None = None,
     scratch: str | os.PathLike[str] | None = None,
 ) -> tuple[Lazy, Delayed]:
     """Find connected components, lazily, with the ids of the whole volume.
@@ -92,78 +75,47 @@ def label(
     (np.uint32(1), 1)
     """
     array = check_mask(mask, connectivity)
+    target = label_type(array, dtype)
     store = Scratch(scratch)
-    cuts = array.chunks
-    files = ChunkFiles(store.path("labels"), cuts, np.dtype(np.uint32), is_compressed=True)
-    tasks, name, union = components_of(array, connectivity, files)
-    tasks |= {f"{name}-scratch": store}  # lives as long as the graph does
-    target = np.dtype(dtype)
-    labels_name = unique_name("label")
-    chunk: Chunk
-    for chunk in iterate_chunks(cuts):
-        lut = (f"{name}-lut", *chunk.index)
-        tasks[lut] = (_lut, union, (f"{name}-block", *chunk.index), target)
-        tasks[(labels_name, *chunk.index)] = (
-            _relabel,
-            files,
-            chunk.index,
-            lut,
-            target,
-            f"{name}-scratch",
-        )
-    tasks[f"{name}-count"] = (_count, union)
-    labels = new_array(labels_name, tasks, cuts=cuts, dtype=target, depends_on=[array])
-    number = Delayed(f"{name}-count", labels.__dask_graph__(), layer=labels_name)
+    files = RunFiles(store.path("labels"))
+    plan = components_of(array, connectivity, dtype=target, files=files, scratch=store)
+    return finish_labels(mask, plan, files, target)
+
+
+def finish_labels(
+    mask: Lazy, plan: ComponentTasks, files: RunFiles, dtype: np.dtype[Any]
+) -> tuple[Lazy, Delayed]:
+    """Lazy labels, and their number, of an array whose components were planned."""
+    array = array_of(mask)
+    name, tasks = unique_name("label"), dict(plan.tasks)
+    places = {
+        i: (lut, k) for g, lut in zip(plan.groups, plan.luts, strict=True) for k, i in enumerate(g)
+    }
+    paint = partial(_paint, files=files, dtype=dtype)
+    for chunk in plan.chunks:
+        tasks[(name, *chunk.index)] = (paint, chunk, *places[chunk.index], plan.scratch)
+    labels = new_array(name, tasks, cuts=array.chunks, dtype=dtype, depends_on=[array])
+    number = Delayed(plan.count, labels.__dask_graph__(), layer=name)
     if isinstance(mask, Volume):
         return mask.with_data(labels, name=f"{mask.name} labels"), number
     return labels, number
 
 
-def components_of(
-    array: da.Array, connectivity: int, files: ChunkFiles | None
-) -> tuple[Graph, str, Any]:
-    """Tasks that label all chunks and unite them; the prefix and the key of the union."""
-    name = unique_name("components")
-    tasks: Graph = {}
-    chunks: list[Chunk] = list(iterate_chunks(array.chunks))
-    for chunk in chunks:
-        tasks[(f"{name}-block", *chunk.index)] = (
-            partial(
-                label_chunk,
-                index=chunk.index,
-                offset=chunk.offset,
-                shape=array.shape,
-                connectivity=connectivity,
-                files=files,
-            ),
-            (array.name, *chunk.index),
-        )
-    leaves = []
-    for number, first in enumerate(range(0, len(chunks), GROUP)):
-        own = [c.index for c in chunks[first : first + GROUP]]
-        others = _upper_neighbours(own, array.numblocks, connectivity)
-        key = (f"{name}-join", number)
-        tasks[key] = (
-            partial(join_chunks, connectivity=connectivity),
-            [(f"{name}-block", *i) for i in own],
-            [(f"{name}-block", *i) for i in others],
-        )
-        leaves.append(key)
-    merged, root = tree(f"{name}-merge", leaves, merge_joined)
-    tasks |= merged
-    union = f"{name}-union"
-    tasks[union] = (unite_joined, root)
-    return tasks, name, union
+def label_type(array: da.Array, dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+    """Type of the labels of an array.
 
-
-def _upper_neighbours(own: list[Shape], numblocks: Shape, connectivity: int) -> list[Shape]:
-    found = {
-        tuple(i + d for i, d in zip(index, step, strict=True))
-        for index in own
-        for step in upper_directions(len(numblocks), connectivity)
-    }
-    inside = {i for i in found if all(0 <= a < n for a, n in zip(i, numblocks, strict=True))}
-    return sorted(inside - set(own))
+    Raises
+    ------
+    DtypeError
+        If the type asked for is no integer.
+    """
+    if dtype is None:
+        return np.dtype(np.uint32 if array.size < 2**32 else np.uint64)
+    target = np.dtype(dtype)
+    if target.kind not in "iu":
+        msg = f"labels are integers, got dtype {target}. Use numpy.uint32 or numpy.uint64."
+        raise DtypeError(msg)
+    return target
 
 
 def check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
@@ -177,19 +129,15 @@ def check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
     return array
 
 
-def _lut(union: Union, report: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    if union.num_objects > np.iinfo(dtype).max:
-        msg = f"{union.num_objects} objects do not fit into {dtype}. Use dtype=numpy.uint64."
-        raise DtypeError(msg)
-    return lut_of(union, report)
-
-
-def _relabel(
-    files: ChunkFiles, index: Shape, lut: npt.NDArray[Any], dtype: np.dtype[Any], scratch: Any
+def _paint(
+    chunk: Chunk,
+    luts: list[npt.NDArray[Any]],
+    place: int,
+    scratch: Any,
+    *,
+    files: RunFiles,
+    dtype: np.dtype[Any],
 ) -> npt.NDArray[Any]:
     del scratch  # an argument only so that the folder outlives this task
-    return relabel_chunk(files, index, lut, dtype)
-
-
-def _count(union: Union) -> int:
-    return union.num_objects
+    runs = files.read(chunk.index)
+    return relabel_runs(runs, luts[place], region_shape(chunk.region), dtype=dtype)

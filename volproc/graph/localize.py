@@ -9,10 +9,12 @@ from dask.delayed import Delayed
 
 from volproc.core.errors import ShapeError
 from volproc.core.volume import Volume
+from volproc.graph.component_tree import components_of
 from volproc.graph.components import objects_of
-from volproc.graph.label import GROUP, check_mask, components_of
-from volproc.graph.layers import iterate_chunks, new_value, tree, unique_name
+from volproc.graph.label import check_mask
+from volproc.graph.layers import new_value, tree, unique_name
 from volproc.graph.particles import make_rule, points_of
+from volproc.reduce.objects import measure_block
 from volproc.reduce.tables import merge_tables
 
 
@@ -65,12 +67,12 @@ def localize(
         radius_min_scale=radius_min_scale,
         radius_max_scale=radius_max_scale,
     )
-    tasks, name, union = components_of(array, connectivity, None)
-    leaves = [(f"{name}-block", *c.index) for c in iterate_chunks(array.chunks)]
+    plan = components_of(array, connectivity, measure=measure_block)
+    tasks, name = dict(plan.tasks), plan.name
     groups = []
-    for number, first in enumerate(range(0, len(leaves), GROUP)):
+    for number, (luts, own) in enumerate(zip(plan.luts, plan.groups, strict=True)):
         key = (f"{name}-objects", number)
-        tasks[key] = (objects_of, union, leaves[first : first + GROUP])
+        tasks[key] = (objects_of, luts, [plan.report(i) for i in own])
         groups.append(key)
     merged, root = tree(f"{name}-tree", groups, merge_tables)
     tasks |= merged

@@ -9,6 +9,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
+_MARKS = ".in-use"
+
 
 class Scratch:
     """A folder that lives as long as the arrays that use it.
@@ -42,6 +44,51 @@ class Scratch:
         if self._finalizer.detach():
             atexit.register(_remove_from, self.folder, os.getpid())
         return _ScratchCopy, (self.folder,)
+
+
+def use_scratch(scratch: Scratch | _ScratchCopy | None) -> ScratchUse | None:
+    """Begin the use of a scratch: the first task of a computation that writes to it."""
+    return None if scratch is None else ScratchUse(scratch.folder)
+
+
+class ScratchUse:
+    """Holds a scratch folder while a computation needs it; the last to go removes the folder.
+
+    The result of a task that all others of the computation take, so that it lives from before the
+    first write to after the last read, and goes when a computation fails too. Workers get copies;
+    each holds the folder by a mark of its own, made before the copy travels.
+
+    Notes
+    -----
+    A worker that is killed leaves its mark: then the folder goes with the `Scratch`.
+    """
+
+    def __init__(self, folder: str, sent: str = "") -> None:
+        self.folder = folder
+        marks = [_leave_mark(folder), *([sent] if sent else [])]
+        self._finalizer = weakref.finalize(self, _end_use, folder, marks, os.getpid())
+
+    def __reduce__(self) -> tuple[type[ScratchUse], tuple[str, str]]:
+        return ScratchUse, (self.folder, _leave_mark(self.folder))
+
+
+def _leave_mark(folder: str) -> str:
+    mark = Path(folder) / _MARKS / os.urandom(8).hex()
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return str(mark)
+
+
+def _end_use(folder: str, marks: list[str], process: int) -> None:
+    if os.getpid() != process:
+        return
+    for mark in marks:
+        Path(mark).unlink(missing_ok=True)
+    try:  # only an empty folder can be removed: whoever does it was the last
+        (Path(folder) / _MARKS).rmdir()
+    except OSError:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _ScratchCopy:

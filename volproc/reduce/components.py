@@ -13,6 +13,7 @@ import numpy.typing as npt
 from volproc.core.errors import DtypeError, PlanError, ShapeError
 from volproc.core.types import Shape
 from volproc.plan.blocks import ChunkGrid
+from volproc.reduce.component_kernels import apply_table, unite_edges
 from volproc.reduce.faces import (
     BlockFaces,
     Links,
@@ -21,9 +22,9 @@ from volproc.reduce.faces import (
     join_faces,
     upper_directions,
 )
-from volproc.reduce.kernels import FIRST, apply_table, measure_numbered, unite_edges
-from volproc.reduce.objects import table_from_rows
-from volproc.reduce.placement import check_place, lift
+from volproc.reduce.objects import measure_block
+from volproc.reduce.placement import check_place, global_index, lift
+from volproc.reduce.runs import Runs, encode_runs
 from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
@@ -40,11 +41,29 @@ class BlockComponents:
     labels: npt.NDArray[np.uint32]
     """Local ids 1..n of this block, 0 outside, in the axes of the mask."""
 
-    table: ObjectTable
-    """Measurements by local id, in voxels of the volume, with class values."""
+    runs: Runs
+    """The same labels as runs: what waits in scratch storage for `relabel_runs`."""
+
+    first: Ints
+    """First voxel in the volume of each component, (n,), ascending."""
+
+    classes: Ints
+    """Class value of each component, (n,)."""
 
     faces: BlockFaces
     """What neighbours need to know."""
+
+    offset: Shape
+    """First voxel of the block in the volume."""
+
+    shape: Shape
+    """Size of the volume, voxels."""
+
+    @property
+    def table(self) -> ObjectTable:
+        """Measurements by local id, in voxels of the volume, with class values: one more pass."""
+        table = measure_block(self.labels, offset=self.offset, shape=self.shape)
+        return replace(table, classes=self.classes)
 
 
 def label_block(
@@ -82,8 +101,8 @@ def label_block(
 
     Notes
     -----
-    One pass by cc3d and one over runs of equal labels. Memory: four bytes a voxel for the
-    labels, and what cc3d needs beside them.
+    One pass by cc3d, which numbers components by their first voxels, and one that finds the runs.
+    Memory: four bytes a voxel for the labels, up to six for the runs, and what cc3d needs.
     """
     check_place(mask.shape, offset, shape)
     check_connectivity(connectivity, mask.ndim)
@@ -96,19 +115,19 @@ def label_block(
         raise PlanError(msg)
     volume = lift(mask.astype(mask.dtype.newbyteorder("="), copy=False))
     labels, num_objects = _label(volume, connectivity)
-    rows = measure_numbered(labels, num_objects)
-    classes = volume.reshape(-1)[rows[:, FIRST]].astype(np.int64)
-    ids = np.arange(1, num_objects + 1)
-    table = replace(table_from_rows(rows, ids, offset, shape, mask.shape), classes=classes)
+    runs, local = encode_runs(labels, num_objects)
+    classes = volume.reshape(-1)[local].astype(np.int64)
+    first = global_index(local, mask.shape, offset, shape)
     lead = (0,) * (3 - mask.ndim)
     faces = collect_faces(
         labels,
-        table.first,
+        first,
         classes,
         offset=lead + tuple(offset),
         shape=(1,) * len(lead) + tuple(shape),
     )
-    return BlockComponents(labels.reshape(mask.shape), table, faces)
+    own = labels.reshape(mask.shape)
+    return BlockComponents(own, runs, first, classes, faces, tuple(offset), tuple(shape))
 
 
 def check_mask_type(dtype: np.dtype[Any]) -> None:
@@ -167,7 +186,7 @@ class Union:
         Parameters
         ----------
         first : ndarray of int64, (n,)
-            First voxels by local id: ``components.table.first``.
+            First voxels by local id: ``components.first``.
 
         Returns
         -------
@@ -234,7 +253,7 @@ def unite(firsts: Iterable[Ints], links: Iterable[Links]) -> Union:
     Parameters
     ----------
     firsts : iterable of ndarray of int64
-        First voxels of each block's components (``components.table.first``), in any order.
+        First voxels of each block's components (``components.first``), in any order.
     links : iterable of ndarray of int64, (n, 2)
         Results of `join_faces`, or of `merge_links` on parts of them, in any order.
 
@@ -343,9 +362,9 @@ def label_array(
         }
         faces = {step: parts[at].faces for step, at in beside.items() if at in parts}
         links.append(join_faces(part.faces, faces, connectivity=connectivity))
-    union = unite((part.table.first for part in parts.values()), links)
+    union = unite((part.first for part in parts.values()), links)
     labels = np.empty(mask.shape, union.dtype)
     for block in grid:
         part = parts.pop(block.index)  # frees its labels
-        labels[block.write] = relabel(part.labels, union.lut(part.table.first))
+        labels[block.write] = relabel(part.labels, union.lut(part.first))
     return labels, union.num_objects

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.types import Index, Shape
-from volproc.reduce.kernels import unite_planes
+from volproc.reduce.component_kernels import unite_planes
 
 Links = npt.NDArray[np.int64]
 """Pairs of components that touch, (n, 2), each component named by its first voxel's raster index
@@ -38,6 +38,19 @@ class BlockFaces:
 
     classes: npt.NDArray[np.int64]
     """Class value of each component by its number in the planes; [0] is unused."""
+
+    sides: npt.NDArray[np.uint8]
+    """Planes that show each component, by its number: the sum of their `side_bit`; [0] is
+    unused."""
+
+
+def side_bit(axis: int, side: int) -> int:
+    """Bit of one of the six sides of a block.
+
+    >>> [side_bit(axis, side) for axis in range(3) for side in range(2)]
+    [1, 2, 4, 8, 16, 32]
+    """
+    return 1 << (2 * axis + side)
 
 
 def check_connectivity(connectivity: int, ndim: int) -> None:
@@ -96,7 +109,7 @@ def collect_faces(
         First voxel of the block, and size of the volume; three axes.
     """
     planes = {}
-    shown = np.zeros(len(first) + 1, bool)
+    sides = np.zeros(len(first) + 1, np.uint8)
     for axis, side in product(range(3), range(2)):
         end = offset[axis] + labels.shape[axis]
         if (side == 0 and offset[axis] == 0) or (side == 1 and end == shape[axis]):
@@ -104,8 +117,9 @@ def collect_faces(
         plane = labels.take(-side, axis)
         if plane.any():
             planes[axis, side] = plane
-            shown[plane] = True
-    shown[0] = False
+            sides[plane] |= np.uint8(side_bit(axis, side))
+    sides[0] = 0
+    shown = sides > 0
     number = np.cumsum(shown)
     number[~shown] = 0
     narrow = number.astype(np.min_scalar_type(int(number.max())))
@@ -114,6 +128,7 @@ def collect_faces(
         {place: narrow[plane] for place, plane in planes.items()},
         np.concatenate(([-1], first[shown[1:]])),
         np.concatenate(([0], classes[shown[1:]])),
+        np.concatenate((np.zeros(1, np.uint8), sides[shown])),
     )
 
 
