@@ -38,6 +38,9 @@ _HOMES = {
     "localize": "volproc.graph.localize",
     "relabel": "volproc.graph.relabel",
     "filter_objects": "volproc.graph.filter_objects",
+    "majority": "volproc.graph.majority",
+    "downscale": "volproc.graph.rescale",
+    "upscale": "volproc.graph.rescale",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -53,11 +56,13 @@ __all__ = [
     "VolprocError",
     "Volume",
     "connect",
+    "downscale",
     "filter_objects",
     "from_source",
     "inspect",
     "label",
     "localize",
+    "majority",
     "measure",
     "open",
     "predict",
@@ -65,6 +70,7 @@ __all__ = [
     "read_points",
     "relabel",
     "save",
+    "upscale",
 ]
 
 
@@ -93,9 +99,11 @@ if TYPE_CHECKING:
     from volproc.graph.filter_objects import filter_objects
     from volproc.graph.label import label
     from volproc.graph.localize import localize
+    from volproc.graph.majority import majority
     from volproc.graph.measure import measure
     from volproc.graph.predict import predict
     from volproc.graph.relabel import relabel
+    from volproc.graph.rescale import downscale, upscale
     from volproc.graph.save import save
     from volproc.io.open import from_source, inspect
     from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
