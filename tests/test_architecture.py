@@ -65,6 +65,7 @@ GUESTS: dict[str, set[str]] = {
     "pandas": TABLES,
     # The plan of a run is bounded by the memory that is free where it starts.
     "psutil": {"workflows"},
+    "pyarrow": {"io"},
     "pydantic": {"config"},
     "pytest": {"testing"},
     "rich": {"cli"},

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from volproc.core.errors import ConfigError, VoxelSizeError
 from volproc.reduce.centres import filter_by_size, size_limits
-from volproc.reduce.objects import finish, measure_block
+from volproc.reduce.objects import measure_block
+from volproc.reduce.properties import finish
 
 
 @settings(deadline=None, max_examples=100)

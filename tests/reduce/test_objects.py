@@ -14,7 +14,8 @@ from skimage.measure import regionprops_table
 
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.plan.blocks import ChunkGrid
-from volproc.reduce.objects import finish, measure_block
+from volproc.reduce.objects import measure_block
+from volproc.reduce.properties import finish
 from volproc.reduce.tables import ObjectTable, empty_table, merge_tables
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -182,7 +183,7 @@ def test_bad_input_is_named_with_its_cure() -> None:
         measure_block(np.array([[0, -3], [1, 1]]), **place)
     with pytest.raises(DtypeError, match=r"got 18446744073709551615"):
         measure_block(np.full((2, 2), 2**64 - 1, np.uint64), **place)
-    with pytest.raises(DtypeError, match=r"real numbers, got complex64"):
+    with pytest.raises(DtypeError, match=r"real numbers of up to 64 bits, got complex64"):
         measure_block(np.ones((2, 2), int), **place, intensity=np.ones((2, 2), np.complex64))
     with pytest.raises(ShapeError, match=r"got \(2, 2\) and \(2, 1\)"):
         measure_block(np.ones((2, 2), int), **place, intensity=np.ones((2, 1)))

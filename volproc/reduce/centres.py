@@ -91,7 +91,7 @@ def filter_by_size(
     ----------
     table : ObjectTable or DataFrame
         Objects of the whole volume, after merging: the size in a block says nothing. A DataFrame
-        is one that `volproc.reduce.objects.finish` made.
+        is one that `volproc.reduce.properties.finish` made.
     min_voxels, max_voxels : int
         Least and greatest number of voxels, both allowed; None: no upper limit.
 

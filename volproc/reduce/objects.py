@@ -7,22 +7,31 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from volproc.core.errors import DtypeError, ShapeError
-from volproc.core.types import Shape, axis_names
-from volproc.reduce.exact_sums import carry_digits, digits_to_float
-from volproc.reduce.kernels import (
+from volproc.core.types import Shape
+from volproc.reduce.exact_sums import carry_digits, multiply_digits, split_digits
+from volproc.reduce.measure_kernels import (
     COUNT,
     FIRST,
     LOWER,
+    NONFINITE,
+    PRODUCT,
     SUM,
+    SURFACE,
     UPPER,
-    measure_any,
-    measure_intensity,
 )
-from volproc.reduce.placement import check_place, global_index, lift
-from volproc.reduce.tables import IntensityTable, ObjectTable
+from volproc.reduce.measuring import (
+    Scan,
+    Wanted,
+    as_real,
+    check_label_type,
+    lines_at_once,
+    unsigned,
+)
+from volproc.reduce.placement import check_place, global_index
+from volproc.reduce.surfaces import collect_surface
+from volproc.reduce.tables import PAIRS, IntensityTable, ObjectTable, merge_tables
 
 Ints = npt.NDArray[np.int64]
 Labels = npt.NDArray[Any]
@@ -36,7 +45,7 @@ def table_from_rows(
     Parameters
     ----------
     rows : ndarray of int64, (n, NUM_COLUMNS)
-        As the loops in `volproc.reduce.kernels` give them; always three axes.
+        As `volproc.reduce.measure_kernels` has them; always three axes.
     label : ndarray of int64, (n,)
         Label of each row; the table is sorted by it.
     offset, shape : tuple of int
@@ -66,6 +75,7 @@ def measure_block(
     offset: Shape,
     shape: Shape,
     intensity: npt.NDArray[Any] | None = None,
+    wanted: Wanted | None = None,
 ) -> ObjectTable:
     """Measure the objects in one block of a labelled volume.
 
@@ -79,8 +89,11 @@ def measure_block(
     shape : tuple of int
         Size of the whole volume, voxels.
     intensity : ndarray, same shape, optional
-        Voxels to sum under each object. They are taken as float32: integers above 2**24 and
-        float64 are rounded, everything smaller is exact.
+        Voxels to sum under each object. They are taken as float64: only integers above 2**53 are
+        rounded.
+    wanted : Wanted, optional
+        What else to measure. Surface voxels are those that the block itself shows; the others
+        follow from the table's ``outline``, see `volproc.reduce.surfaces`.
 
     Returns
     -------
@@ -91,14 +104,16 @@ def measure_block(
     ------
     DtypeError
         If labels are not integers, or negative.
+    PlanError
+        If a side of the block has more than about a million voxels.
     ShapeError
         If the block does not lie in the volume, or the intensity has another shape.
 
     Notes
     -----
-    One pass over runs of equal labels, one more for the intensity. Memory follows the number of
-    objects in the block: about 100 bytes an object, 200 with intensity. A block holds up to
-    2**31 voxels.
+    One pass over runs of equal labels. Memory follows the number of objects in the block: about
+    300 bytes an object, 500 with intensity; and the voxels in a type that the compiled loop
+    takes, which uint32 and uint64, float32 and float64 already are.
 
     Examples
     --------
@@ -107,100 +122,94 @@ def measure_block(
     (array([7, 9]), array([3, 1]), array([ 4, 15]))
     """
     check_place(labels.shape, offset, shape)
-    _check_labels(labels)
+    check_label_type(labels.dtype)
     if intensity is not None and intensity.shape != labels.shape:
         msg = (
             f"labels and intensity differ in shape, got {labels.shape} and {intensity.shape}. "
             "Give two blocks of the same region."
         )
         raise ShapeError(msg)
-    volume = lift(labels.view(np.uint8) if labels.dtype == bool else labels)
-    rows, keys, places = measure_any(volume)
-    key = np.zeros(len(rows), np.int64)
-    used = keys != 0
-    if used.any() and keys.max() > np.iinfo(np.int64).max:
-        msg = (
-            f"labels reach up to {np.iinfo(np.int64).max}, got {keys.max()}. Number the objects "
-            "from 1 first (label_block)."
-        )
-        raise DtypeError(msg)
-    key[places[used]] = keys[used].astype(np.int64)
-    table = table_from_rows(rows, key, offset, shape, labels.shape)
-    if intensity is None:
+    volume = unsigned(labels)
+    values = None if intensity is None else as_real(intensity)
+    options = wanted or Wanted()
+    last, step = volume.shape[0] * volume.shape[1], lines_at_once(volume.shape)
+    parts = []
+    for line in range(0, last, step):
+        scan = Scan(volume, values, options)
+        scan.run(line, min(line + step, last))
+        parts.append(_table_of(scan, labels.dtype, offset, shape, labels.shape))
+    table = merge_tables(parts)
+    if not options.surface:
         return table
-    values = lift(_as_real(intensity))
-    sums = measure_intensity(volume, values, keys, places, len(rows))
-    return replace(table, intensity=_intensity_table(sums, np.argsort(key, kind="stable")))
+    outline = collect_surface(volume, table.label, offset=offset, shape=shape)
+    return replace(table, outline=outline)
 
 
-def finish(table: ObjectTable) -> pd.DataFrame:
-    """Turn sums into measurements.
+def _table_of(
+    scan: Scan, dtype: np.dtype[Any], offset: Shape, shape: Shape, block_shape: Shape
+) -> ObjectTable:
+    """Turn the rows of one scan into a table in voxels of the volume."""
+    label = _checked(scan.label, dtype)
+    order = np.argsort(label, kind="stable")
+    rows = scan.rows[order]
+    table = table_from_rows(rows, label[order], offset, shape, block_shape)
+    if scan.wanted.surface:
+        table = replace(table, num_surface=rows[:, SURFACE].copy())
+    if scan.wanted.products:
+        table = replace(table, products=_moved_products(rows, offset))
+    if scan.intensity is None:
+        return table
+    digits, squares, extremes = scan.sums
+    extremes = extremes[order] + 0.0  # turns -0 into 0: which came first depends on the blocks
+    part = IntensityTable(
+        digits=carry_digits(digits[order]),
+        least=extremes[:, 0],
+        greatest=extremes[:, 1],
+        num_nonfinite=rows[:, NONFINITE].copy(),
+        window=scan.window,
+        squares=None if squares is None else carry_digits(squares[order]),
+    )
+    return replace(table, intensity=part)
 
-    Returns
-    -------
-    frame : DataFrame
-        One row an object, ascending by ``label``: ``num_voxels``; centroid ``z``, ``y``, ``x``,
-        float64 voxels; half-open bounding box ``z_min``, ``z_max``, …; ``first``, the raster
-        index of the first voxel; ``class_value`` where known; ``mean_intensity``,
-        ``min_intensity``, ``max_intensity`` where there was a second volume, NaN for objects
-        with NaN or infinite voxels. A micrograph has no ``z``.
 
-    Examples
-    --------
-    >>> table = measure_block(np.array([[7, 7, 0], [0, 7, 9]]), offset=(0, 4), shape=(2, 9))
-    >>> finish(table)[["label", "num_voxels", "y", "x", "x_min", "x_max"]]
-       label  num_voxels         y         x  x_min  x_max
-    0      7           3  0.333333  4.666667      4      6
-    1      9           1  1.000000  6.000000      6      7
+def _moved_products(rows: Ints, offset: Shape) -> Ints:
+    """Sums of products of coordinates in the volume, from those in a block, (n, pairs, 3).
+
+    With ``u = p + a`` and ``v = q + b`` the sum of ``u * v`` is that of ``p * q``, and ``a`` times
+    that of ``q``, ``b`` times that of ``p``, and ``n * a * b``: none is negative.
     """
-    axes = axis_names(table.ndim)
-    centroids = table.centroids
-    columns: dict[str, npt.NDArray[Any]] = {"label": table.label, "num_voxels": table.count}
-    columns |= {axis: centroids[:, i] for i, axis in enumerate(axes)}
-    for i, axis in enumerate(axes):
-        columns[f"{axis}_min"] = table.lower[:, i]
-        columns[f"{axis}_max"] = table.upper[:, i]
-    columns["first"] = table.first
-    if table.classes is not None:
-        columns["class_value"] = table.classes
-    if table.intensity is not None:
-        part = table.intensity
-        broken = part.num_nonfinite > 0
-        total = digits_to_float(part.digits)
-        columns["mean_intensity"] = np.where(broken, np.nan, total / table.count)
-        columns["min_intensity"] = np.where(broken, np.nan, part.least.astype(np.float64))
-        columns["max_intensity"] = np.where(broken, np.nan, part.greatest.astype(np.float64))
-    return pd.DataFrame(columns)
+    ndim = len(offset)
+    count = split_digits(rows[:, COUNT])
+    sums = [split_digits(rows[:, SUM + 3 - ndim + axis]) for axis in range(ndim)]
+    starts = [split_digits(np.full(len(rows), start)) for start in offset]
+    full = {pair: i for i, pair in enumerate(PAIRS[3])}
+    out = np.zeros((len(rows), len(PAIRS[ndim]), 4), np.int64)
+    for i, (a, b) in enumerate(PAIRS[ndim]):
+        column = full[a + 3 - ndim, b + 3 - ndim]
+        out[:, i, :2] = split_digits(rows[:, PRODUCT + column])
+        out[:, i] += multiply_digits(starts[a], sums[b]) + multiply_digits(starts[b], sums[a])
+        if offset[a] and offset[b]:
+            product = np.full(len(rows), offset[a] * offset[b])
+            out[:, i] += multiply_digits(count, split_digits(product))
+    out = carry_digits(out)
+    out[..., 2] += out[..., 3] << 32  # an object of 2**42 voxels needs 84 bits
+    return out[..., :3].copy()
 
 
-def _check_labels(labels: Labels) -> None:
-    if labels.dtype.kind not in "iub":
+def _checked(label: npt.NDArray[np.uint64], dtype: np.dtype[Any]) -> Ints:
+    """Labels as int64, where they are positive and fit."""
+    greatest = int(label.max(initial=0))
+    if dtype.kind == "i" and greatest >= 2 ** (31 if dtype.itemsize <= 4 else 63):
+        least = greatest - 2 ** (32 if dtype.itemsize <= 4 else 64)
         msg = (
-            f"labels are integers, got {labels.dtype}. Convert them, or label the mask first "
-            "(label_block)."
+            f"labels are positive with 0 as background, got {least}. Replace negative labels, or "
+            "give the array as the unsigned integers that it was saved from."
         )
         raise DtypeError(msg)
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+    if greatest > np.iinfo(np.int64).max:
         msg = (
-            f"labels are positive with 0 as background, got {labels.min()}. Replace negative "
-            "labels, or give the array as the unsigned integers that it was saved from."
+            f"labels reach up to {np.iinfo(np.int64).max}, got {greatest}. Number the objects "
+            "from 1 first (volproc.label)."
         )
         raise DtypeError(msg)
-
-
-def _as_real(intensity: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """View as a type that compiled loops can turn into float32 voxel by voxel."""
-    kind = intensity.dtype.kind
-    if kind not in "iubf":
-        msg = f"intensities are real numbers, got {intensity.dtype}. Give one real channel."
-        raise DtypeError(msg)
-    if kind == "b":
-        return intensity.view(np.uint8)
-    native = intensity.dtype.newbyteorder("=")
-    return intensity.astype(np.float32 if native == np.float16 else native, copy=False)
-
-
-def _intensity_table(sums: tuple[npt.NDArray[Any], ...], order: Ints) -> IntensityTable:
-    digits, least, greatest, num_nonfinite = (column[order] for column in sums)
-    zero = np.float32(0)  # turns -0 into 0: which of the two came first depends on the blocks
-    return IntensityTable(carry_digits(digits), least + zero, greatest + zero, num_nonfinite)
+    return label.astype(np.int64)

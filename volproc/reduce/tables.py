@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.errors import ShapeError
-from volproc.reduce.exact_sums import carry_digits
+from volproc.reduce.exact_sums import Window, carry_digits, place_digits, widest
+
+if TYPE_CHECKING:
+    from volproc.reduce.surfaces import BlockSurface
 
 Ints = npt.NDArray[np.int64]
 Column = npt.NDArray[Any]
@@ -21,12 +24,21 @@ MERGERS: dict[str, np.ufunc] = {
     "sums": np.add,
     "lower": np.minimum,
     "upper": np.maximum,
+    "products": np.add,
+    "num_surface": np.add,
     "digits": np.add,
+    "squares": np.add,
     "least": np.minimum,
     "greatest": np.maximum,
     "num_nonfinite": np.add,
 }
 """How a column merges; label and class are the same in all rows of an object."""
+
+CARRIED = {"products", "digits", "squares"}
+"""Columns of digits, which are brought into their canonical form after each merge."""
+
+PAIRS = {2: ((0, 0), (0, 1), (1, 1)), 3: ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))}
+"""Pairs of axes whose coordinates are multiplied in the products of a table, by its axes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,16 +46,22 @@ class IntensityTable:
     """What the voxels of another volume under each object sum up to; one row an object."""
 
     digits: Ints
-    """Exact sum of the finite voxels as float32, (n, 10): see `volproc.reduce.exact_sums`."""
+    """Exact sum of the finite voxels, (n, k): see `volproc.reduce.exact_sums`."""
 
-    least: npt.NDArray[np.float32]
+    least: npt.NDArray[np.float64]
     """Smallest finite voxel; inf where there is none."""
 
-    greatest: npt.NDArray[np.float32]
+    greatest: npt.NDArray[np.float64]
     """Greatest finite voxel; -inf where there is none."""
 
     num_nonfinite: Ints
     """NaN and infinite voxels."""
+
+    window: Window
+    """Which digits these are, the same for all objects."""
+
+    squares: Ints | None = None
+    """Exact sum of the squares of the finite voxels, (n, j), where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +92,18 @@ class ObjectTable:
     classes: Ints | None = None
     """Class value of each object, (n,), where the objects were found in a class map."""
 
+    products: Ints | None = None
+    """Exact sums of products of two coordinates, (n, pairs, 3), where they were asked for: the
+    pairs of `PAIRS`, in three digits of 32 bits."""
+
+    num_surface: Ints | None = None
+    """Voxels with a neighbour of another label across a face, (n,), where they were asked for."""
+
     intensity: IntensityTable | None = None
     """Sums over a second volume, where there was one."""
+
+    outline: BlockSurface | None = None
+    """Outer planes of the one block that was measured, for `num_surface`; gone after merging."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -132,24 +160,65 @@ def merge_tables(tables: Sequence[ObjectTable]) -> ObjectTable:
     if not tables:
         msg = "no tables to merge, got an empty sequence. Give empty_table(ndim) for no objects."
         raise ShapeError(msg)
-    parts = [table for table in tables if len(table)] or list(tables[:1])
-    kinds = {(t.ndim, t.classes is None, t.intensity is None) for t in parts}
+    parts = [table for table in tables if len(table)]
+    parts = parts or [max(tables, key=lambda table: len(_columns_of(table)))]
+    kinds = {_columns_of(table) for table in parts}
     if len(kinds) > 1:
         msg = (
-            "tables of objects to merge differ in their axes, in classes or in intensity, got "
-            f"(axes, without classes, without intensity) {sorted(kinds)}. Measure all blocks alike."
+            "tables of objects to merge differ in their axes or columns, got "
+            f"{' and '.join(map(str, sorted(kinds)))}. Measure all blocks alike."
         )
         raise ShapeError(msg)
+    windows = [t.intensity.window for t in parts if t.intensity is not None]
+    if len(set(windows)) > 1:
+        parts = [_widened(table, widest(windows)) for table in parts]
+    return _merge_rows(
+        _gather(parts[0], lambda name: np.concatenate([_column(table, name) for table in parts]))
+    )
 
-    def column(name: str) -> Column:
-        return np.concatenate([_column(table, name) for table in parts])
 
-    return _merge_rows(_gather(parts[0], column))
+def _columns_of(table: ObjectTable) -> tuple[str, ...]:
+    """Number of axes, and the optional columns that a table has."""
+    optional = [n for n in ("classes", "products", "num_surface", "intensity") if _has(table, n)]
+    if _has(table, "intensity") and _has(table, "squares"):
+        optional.append("squares")
+    return (f"{table.ndim} axes", *optional)
+
+
+def _has(table: ObjectTable, name: str) -> bool:
+    return _column(table, name) is not None
+
+
+def _widened(table: ObjectTable, window: Window) -> ObjectTable:
+    """Write the sums of intensities with the digits of another window."""
+    part = table.intensity
+    if part is None:
+        return table
+    old = part.window
+    digits = place_digits(part.digits, old.first - window.first, window.num_digits)
+    squares = part.squares
+    if squares is not None:
+        below = old.first_square - window.first_square
+        squares = place_digits(squares, below, window.num_squares)
+    wider = replace(part, digits=carry_digits(digits), squares=squares, window=window)
+    return replace(table, intensity=wider)
 
 
 def _gather(table: ObjectTable, column: Callable[[str], Column]) -> ObjectTable:
     """Build a table from columns by name, with the optional columns that ``table`` has."""
     part = table.intensity
+    if part is not None:
+        part = IntensityTable(
+            digits=column("digits"),
+            least=column("least"),
+            greatest=column("greatest"),
+            num_nonfinite=column("num_nonfinite"),
+            window=part.window,
+            squares=None if part.squares is None else column("squares"),
+        )
+    optional: dict[str, Any] = {
+        name: column(name) for name in ("classes", "products", "num_surface") if _has(table, name)
+    }
     return ObjectTable(
         label=column("label"),
         count=column("count"),
@@ -157,15 +226,8 @@ def _gather(table: ObjectTable, column: Callable[[str], Column]) -> ObjectTable:
         sums=column("sums"),
         lower=column("lower"),
         upper=column("upper"),
-        classes=None if table.classes is None else column("classes"),
-        intensity=None
-        if part is None
-        else IntensityTable(
-            digits=column("digits"),
-            least=column("least"),
-            greatest=column("greatest"),
-            num_nonfinite=column("num_nonfinite"),
-        ),
+        intensity=part,
+        **optional,
     )
 
 
@@ -186,6 +248,6 @@ def _merge_rows(table: ObjectTable) -> ObjectTable:
         if name in ("label", "classes"):
             return rows[starts]
         merged = MERGERS[name].reduceat(rows, starts, axis=0)
-        return carry_digits(merged) if name == "digits" else merged
+        return carry_digits(merged) if name in CARRIED else merged
 
     return _gather(table, column)

@@ -1,0 +1,321 @@
+"""Compiled loops that measure objects: one pass over runs of equal labels.
+
+Numba's cache on disk notices a changed file, but not a change in another file that a loop calls
+into; so these loops stand together and call nothing outside. Each runs without the interpreter's
+lock. Labels come as uint32 or uint64, intensities as float32 or float64, always with three axes:
+few types, so that little is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Array = npt.NDArray[Any]
+
+# Columns of a block's table: count, raster index of the first voxel, sums of coordinates, box,
+COUNT, FIRST, SUM, LOWER, UPPER = 0, 1, 2, 5, 8
+# and, zero unless they are asked for: surface voxels, voxels without a finite intensity, and sums
+# of the products zz, zy, zx, yy, yx, xx of coordinates.
+SURFACE, NONFINITE, PRODUCT, NUM_COLUMNS = 11, 12, 13, 19
+
+
+@njit(cache=True, nogil=True)
+def _add_run(rows: Array, row: int, z: int, y: int, start: int, stop: int, first: int) -> None:
+    """Add a run of voxels along x to one row: count, first voxel, sums and box."""
+    n = stop - start
+    if rows[row, COUNT] == 0:
+        rows[row, FIRST] = first
+        rows[row, LOWER : LOWER + 3] = (z, y, start)
+        rows[row, UPPER : UPPER + 3] = (z + 1, y + 1, stop)
+    else:  # z never goes down from one run to the next
+        rows[row, LOWER + 1] = min(rows[row, LOWER + 1], y)
+        rows[row, LOWER + 2] = min(rows[row, LOWER + 2], start)
+        rows[row, UPPER] = z + 1
+        rows[row, UPPER + 1] = max(rows[row, UPPER + 1], y + 1)
+        rows[row, UPPER + 2] = max(rows[row, UPPER + 2], stop)
+    rows[row, COUNT] += n
+    rows[row, SUM] += n * z
+    rows[row, SUM + 1] += n * y
+    rows[row, SUM + 2] += (start + stop - 1) * n // 2
+
+
+@njit(cache=True, nogil=True)
+def _add_products(rows: Array, row: int, z: int, y: int, start: int, stop: int) -> None:
+    """Add the products of a run's coordinates to one row."""
+    n = stop - start
+    x = (start + stop - 1) * n // 2
+    below = (start - 1) * start * (2 * start - 1) // 6
+    rows[row, PRODUCT] += n * z * z
+    rows[row, PRODUCT + 1] += n * z * y
+    rows[row, PRODUCT + 2] += z * x
+    rows[row, PRODUCT + 3] += n * y * y
+    rows[row, PRODUCT + 4] += y * x
+    rows[row, PRODUCT + 5] += (stop - 1) * stop * (2 * stop - 1) // 6 - below
+
+
+@njit(cache=True, nogil=True)
+def _is_surface(labels: Array, z: int, y: int, x: int) -> bool:
+    """Whether a neighbour across a face, inside the block, has another label."""
+    depth, height, width = labels.shape
+    label = labels[z, y, x]
+    return (
+        (x > 0 and labels[z, y, x - 1] != label)
+        or (x < width - 1 and labels[z, y, x + 1] != label)
+        or (y > 0 and labels[z, y - 1, x] != label)
+        or (y < height - 1 and labels[z, y + 1, x] != label)
+        or (z > 0 and labels[z - 1, y, x] != label)
+        or (z < depth - 1 and labels[z + 1, y, x] != label)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _count_surface(own: Array, beside: tuple[Array, Array, Array, Array], open_ends: int) -> int:
+    """Surface voxels of a run, whose first and last ones are, if its ends are open, surface.
+
+    ``beside`` are the four lines along the run; where one is missing, it is the run itself. No
+    branches in the loop: the processor takes many voxels at once.
+    """
+    label, count = own[0], 0
+    one, two, three, four = beside
+    for i in range(own.size):
+        count += (one[i] != label) | (two[i] != label) | (three[i] != label) | (four[i] != label)
+    last = own.size - 1
+    for i in range(0, own.size, max(1, last)):
+        is_inside = one[i] == label and two[i] == label and three[i] == label and four[i] == label
+        is_open = (i == 0 and open_ends & 1) or (i == last and open_ends & 2)
+        count += is_inside and is_open
+    return count
+
+
+@njit(cache=True, nogil=True)
+def find_undecided(labels: Array, axis: int, side: int) -> Array:
+    """Voxels of objects on an outer plane that are no surface as far as the block shows."""
+    depth, height, width = labels.shape
+    rows = depth if axis != 0 else height
+    columns = width if axis != 2 else height
+    out = np.zeros((rows, columns), np.bool_)
+    end = (labels.shape[axis] - 1) * side
+    for i in range(rows):
+        for j in range(columns):
+            z = end if axis == 0 else i
+            y = end if axis == 1 else (i if axis == 0 else j)
+            x = end if axis == 2 else j
+            out[i, j] = labels[z, y, x] != 0 and not _is_surface(labels, z, y, x)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def find_slot(keys: Array, key: int) -> int:
+    """Slot of a label in an open hash table: where it is, or where it belongs."""
+    mask = np.uint64(keys.size - 1)
+    # Fibonacci hashing: the multiplier is 2**64 over the golden ratio
+    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def copy_slots(keys: Array, places: Array, wide_keys: Array, wide_places: Array) -> None:
+    """Enter all labels of a hash table into a larger one."""
+    for i in range(keys.size):
+        if keys[i] != 0:
+            slot = find_slot(wide_keys, keys[i])
+            wide_keys[slot] = keys[i]
+            wide_places[slot] = places[i]
+
+
+@njit(cache=True, nogil=True)
+def add_value(digits: Array, row: int, first: int, bits: np.uint64) -> None:
+    """Add one finite float64, given as its bits, to one row of 32-bit digits, exactly.
+
+    The value is ``mantissa * 2**(place - 1074)``; digit ``i`` counts units of
+    ``2**(32 * (first + i) - 1074)``. Digits carry later: an int64 has room for 2**30 additions.
+    """
+    place = np.int64((bits >> np.uint64(52)) & np.uint64(0x7FF))
+    mantissa = np.int64(bits & np.uint64(0xFFFFFFFFFFFFF))
+    if place > 0:
+        mantissa |= np.int64(1) << np.int64(52)
+        place -= 1
+    elif mantissa == 0:
+        return
+    digit, shift = (place >> 5) - first, place & 31
+    low = (mantissa & np.int64(0xFFFFFFFF)) << shift
+    high = (mantissa >> np.int64(32)) << shift
+    one = low & np.int64(0xFFFFFFFF)
+    two = (low >> np.int64(32)) + (high & np.int64(0xFFFFFFFF))
+    three = high >> np.int64(32)
+    if bits >> np.uint64(63):
+        one, two, three = -one, -two, -three
+    digits[row, digit] += one
+    digits[row, digit + 1] += two
+    digits[row, digit + 2] += three
+
+
+@njit(cache=True, nogil=True)
+def add_square(digits: Array, row: int, first: int, bits: np.uint64) -> None:
+    """Add the square of one finite float64, exactly; digits of units ``2**(32 * i - 2148)``."""
+    place = np.int64((bits >> np.uint64(52)) & np.uint64(0x7FF))
+    mantissa = bits & np.uint64(0xFFFFFFFFFFFFF)
+    if place > 0:
+        mantissa |= np.uint64(1) << np.uint64(52)
+        place -= 1
+    elif mantissa == 0:
+        return
+    digit, shift = (place >> 4) - first, np.uint64((2 * place) & 31)
+    word, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    low, high = mantissa & word, mantissa >> half
+    square, mixed, top = low * low, np.uint64(2) * low * high, high * high
+    carry = np.uint64(0)
+    parts = (
+        square & word,
+        (square >> half) + (mixed & word),
+        (mixed >> half) + (top & word),
+        top >> half,
+    )
+    for part in parts:  # each below 2**33; what exceeds 32 bits joins the next
+        part += carry
+        shifted = (part & word) << shift
+        carry = part >> half
+        digits[row, digit] += np.int64(shifted & word)
+        digit += 1
+        digits[row, digit] += np.int64(shifted >> half)
+
+
+@njit(cache=True, nogil=True)
+def _reach_of(labels: Array, bits: Array, lowest: int, highest: int) -> tuple[int, int]:
+    """Widen a range of exponents by those of a line's finite voxels under objects."""
+    for x in range(labels.size):
+        if labels[x] == 0 or not bits[x] << np.uint64(1):
+            continue
+        place = np.int64((bits[x] >> np.uint64(52)) & np.uint64(0x7FF))
+        if place < 0x7FF:
+            place -= place > 0
+            lowest = min(lowest, int(place))
+            highest = max(highest, int(place))
+    return lowest, highest
+
+
+@njit(cache=True, nogil=True)
+def _add_intensity(
+    rows: Array,
+    digits: Array,
+    squares: Array,
+    extremes: Array,
+    row: int,
+    firsts: tuple[int, int],
+    values: Array,
+    bits: Array,
+) -> None:
+    """Add a run's intensities to one row."""
+    for i in range(values.size):
+        value = values[i]
+        if not np.isfinite(value):
+            rows[row, NONFINITE] += 1
+            continue
+        add_value(digits, row, firsts[0], bits[i])
+        if squares.shape[0] > 0:
+            add_square(squares, row, firsts[1], bits[i])
+        extremes[row, 0] = min(extremes[row, 0], value)
+        extremes[row, 1] = max(extremes[row, 1], value)
+
+
+@njit(cache=True, nogil=True)
+def scan_lines(
+    labels: Array,
+    intensity: Array,
+    keys: Array,
+    places: Array,
+    rows: Array,
+    digits: Array,
+    squares: Array,
+    extremes: Array,
+    window: tuple[int, int, int, int],
+    wanted: tuple[bool, bool],
+    num_objects: int,
+    line: int,
+    last_line: int,
+) -> tuple[int, int, int, int]:
+    """Measure lines along x from one on, as long as the tables surely have room for a line.
+
+    Parameters
+    ----------
+    labels : ndarray of uint32 or uint64, (z, y, x)
+        0 is background.
+    intensity : ndarray of float32 or float64, (z, y, x) or (0, 0, 0)
+        The last where there is none.
+    keys, places : ndarray of uint64 and int64, (2 ** n,)
+        Hash table from label to row, at least half empty.
+    rows : ndarray of int64, (room, NUM_COLUMNS)
+    digits, squares : ndarray of int64, (room, k)
+        Sums of intensities; ``squares`` may have no rows.
+    extremes : ndarray of float64, (room, 2)
+        Least and greatest intensity.
+    window : tuple of int
+        First digit of sums and of squares, then lowest and highest exponent that they can take.
+    wanted : (bool, bool)
+        Whether surfaces and products of coordinates are wanted.
+    num_objects, line, last_line : int
+        Rows in use, and the lines to measure, counted as ``z * height + y``.
+
+    Returns
+    -------
+    num_objects, line : int
+        Rows in use, and the line to go on with.
+    lowest, highest : int
+        Exponents that the window needs for that line.
+
+    Notes
+    -----
+    Growing the arrays in here would be shorter, but arrays that change inside a loop make numba's
+    code twenty times slower.
+    """
+    depth, height, width = labels.shape
+    with_surface, with_products = wanted
+    lowest, highest = window[2], window[3]
+    with_intensity = intensity.size > 0
+    values = np.empty(width if with_intensity else 0, np.float64)
+    bits = values.view(np.uint64)
+    while line < last_line and num_objects + width <= rows.shape[0]:
+        z, y = line // height, line % height
+        own = labels[z, y]
+        one, two = labels[max(z - 1, 0), y], labels[min(z + 1, depth - 1), y]
+        three, four = labels[z, max(y - 1, 0)], labels[z, min(y + 1, height - 1)]
+        if with_intensity:
+            values[:] = intensity[z, y]
+            lowest, highest = _reach_of(own, bits, lowest, highest)
+            if lowest < window[2] or highest > window[3]:
+                break
+        x = 0
+        while x < width:
+            label = own[x]
+            start = x
+            x += 1
+            if label == 0:
+                continue
+            while x < width and own[x] == label:
+                x += 1
+            key = np.uint64(label)
+            slot = find_slot(keys, key)
+            if keys[slot] == 0:
+                keys[slot] = key
+                places[slot] = num_objects
+                num_objects += 1
+            row = places[slot]
+            _add_run(rows, row, z, y, start, x, line * width + start)
+            if with_products:
+                _add_products(rows, row, z, y, start, x)
+            if with_surface:
+                beside = (one[start:x], two[start:x], three[start:x], four[start:x])
+                open_ends = (start > 0) + 2 * (x < width)
+                rows[row, SURFACE] += _count_surface(own[start:x], beside, open_ends)
+            if with_intensity:
+                firsts = (window[0], window[1])
+                part, part_bits = values[start:x], bits[start:x]
+                _add_intensity(rows, digits, squares, extremes, row, firsts, part, part_bits)
+        line += 1
+    return num_objects, line, lowest, highest

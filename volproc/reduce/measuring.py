@@ -1,0 +1,212 @@
+"""Tables of one block that grow while it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from volproc.core.errors import DtypeError, PlanError
+from volproc.reduce.exact_sums import Window, place_digits
+from volproc.reduce.measure_kernels import NUM_COLUMNS, copy_slots, scan_lines
+from volproc.reduce.placement import lift
+
+FIRST_ROWS = 256
+"""Rows that a growing table has at least."""
+
+MAX_SUM = 2**62
+"""What the sums of one scan stay below, so that they fit into 64 bits."""
+
+MAX_VOXELS = 2**30
+"""Voxels of one scan, so that digits of intensities fit into 64 bits."""
+
+Array = npt.NDArray[Any]
+
+NARROW = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)
+"""Types of intensities that float32 holds exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure beside count, first voxel, sums of coordinates and box."""
+
+    surface: bool = False
+    """Voxels with a neighbour of another label."""
+
+    products: bool = False
+    """Sums of products of two coordinates, for principal axes."""
+
+    squares: bool = False
+    """Sums of squares of intensities, for standard deviations."""
+
+
+@dataclass
+class Scan:
+    """Rows of a run of lines of one block; each is grown when it runs out of room.
+
+    Parameters
+    ----------
+    labels : ndarray of uint32 or uint64, (z, y, x)
+        0 is background.
+    intensity : ndarray of float32 or float64, (z, y, x), or None
+        Voxels to sum.
+    wanted : Wanted
+        What else to measure.
+    """
+
+    labels: Array
+    intensity: Array | None
+    wanted: Wanted
+    num_objects: int = 0
+    window: Window = field(default_factory=Window)
+
+    def __post_init__(self) -> None:
+        self._room = 2 ** max(FIRST_ROWS, self.labels.shape[2]).bit_length()
+        self._keys = np.zeros(2 * self._room, np.uint64)
+        self._places = np.zeros(2 * self._room, np.int64)
+        rows = self._room
+        self._rows = np.zeros((rows, NUM_COLUMNS), np.int64)
+        with_values = 0 if self.intensity is None else rows
+        self._extremes = np.full((with_values, 2), (np.inf, -np.inf))
+        self._digits = np.zeros((with_values, 0), np.int64)
+        self._squares = np.zeros((with_values * self.wanted.squares, 0), np.int64)
+
+    def run(self, line: int, last_line: int) -> None:
+        """Measure lines, counted as ``z * height + y``."""
+        empty = np.zeros((0, 0, 0), np.float64)
+        while line < last_line:
+            w = self.window
+            self.num_objects, line, lowest, highest = scan_lines(
+                self.labels,
+                empty if self.intensity is None else self.intensity,
+                self._keys,
+                self._places,
+                self._rows,
+                self._digits,
+                self._squares,
+                self._extremes,
+                (w.first, w.first_square, w.lowest, w.highest),
+                (self.wanted.surface, self.wanted.products),
+                self.num_objects,
+                line,
+                last_line,
+            )
+            if (lowest, highest) != (w.lowest, w.highest):
+                self._widen(Window(lowest, highest))
+            elif line < last_line:
+                self._grow()
+
+    @property
+    def rows(self) -> Array:
+        """Columns of integers, (n, NUM_COLUMNS), in the order of first voxels."""
+        return self._rows[: self.num_objects]
+
+    @property
+    def label(self) -> npt.NDArray[np.uint64]:
+        """Label of each row."""
+        label = np.zeros(self.num_objects, np.uint64)
+        used = self._keys != 0
+        label[self._places[used]] = self._keys[used]
+        return label
+
+    @property
+    def sums(self) -> tuple[Array, Array | None, Array]:
+        """Digits of sums and of squares, and least and greatest intensity, of each row."""
+        n = self.num_objects
+        squares = self._squares[:n] if self.wanted.squares else None
+        return self._digits[:n], squares, self._extremes[:n]
+
+    def _grow(self) -> None:
+        keys, places = self._keys, self._places
+        self._keys, self._places = np.zeros(2 * len(keys), np.uint64), np.zeros(2 * len(keys), int)
+        copy_slots(keys, places, self._keys, self._places)
+        self._rows = _doubled(self._rows, 0)
+        self._digits = _doubled(self._digits, 0)
+        self._squares = _doubled(self._squares, 0)
+        self._extremes = _doubled(self._extremes, (np.inf, -np.inf))
+
+    def _widen(self, window: Window) -> None:
+        old, self.window = self.window, window
+        below = old.first - window.first
+        self._digits = place_digits(self._digits, below, window.num_digits)
+        below = old.first_square - window.first_square
+        self._squares = place_digits(self._squares, below, window.num_squares)
+
+
+def _doubled(array: Array, fill: Any) -> Array:
+    more = np.empty_like(array)
+    more[:] = fill
+    return np.concatenate([array, more])
+
+
+def lines_at_once(shape: tuple[int, ...]) -> int:
+    """Lines along x of a block that one scan may take without any sum overflowing.
+
+    Raises
+    ------
+    PlanError
+        If not even one line can be taken.
+
+    Examples
+    --------
+    >>> lines_at_once((512, 512, 512)) >= 512 * 512
+    True
+    """
+    line = shape[2] * max(shape) ** 2
+    if line >= MAX_SUM or shape[2] > MAX_VOXELS:
+        msg = (
+            f"a block of shape {shape} is too long to measure, the greatest side is about a "
+            "million voxels. Use smaller chunks."
+        )
+        raise PlanError(msg)
+    return min(MAX_SUM // line, MAX_VOXELS // shape[2])
+
+
+def check_label_type(dtype: np.dtype[Any]) -> None:
+    """Refuse labels that are not integers.
+
+    Raises
+    ------
+    DtypeError
+        Naming the type.
+    """
+    if dtype.kind not in "iub":
+        msg = (
+            f"labels are integers, got {dtype}. Convert them, or label the mask first "
+            "(volproc.label)."
+        )
+        raise DtypeError(msg)
+
+
+def unsigned(labels: Array) -> Array:
+    """Labels as the compiled loops take them: uint32 or uint64, three axes, in one piece.
+
+    Negative labels come out huge, to be refused where they are read.
+    """
+    native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
+    kind, size = native.dtype.kind, native.dtype.itemsize
+    if size < 4:
+        native = native.astype(np.int32 if kind == "i" else np.uint32)
+    volume = lift(native)
+    return volume.view(np.uint32 if volume.dtype.itemsize == 4 else np.uint64)
+
+
+def as_real(intensity: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Intensities as the compiled loops take them: float32 or float64, three axes.
+
+    Raises
+    ------
+    DtypeError
+        If they are not real numbers of up to 64 bits.
+    """
+    kind = intensity.dtype.kind
+    if kind not in "iubf" or intensity.dtype.itemsize > 8:
+        msg = (
+            f"intensities are real numbers of up to 64 bits, got {intensity.dtype}. Give one "
+            "real channel."
+        )
+        raise DtypeError(msg)
+    native = intensity.dtype.newbyteorder("=")
+    return lift(intensity.astype(np.float32 if native.type in NARROW else np.float64, copy=False))
