@@ -35,6 +35,7 @@ _HOMES = {
     "predict": "volproc.graph.predict",
     "label": "volproc.graph.label",
     "measure": "volproc.graph.measure",
+    "link": "volproc.graph.link",
     "localize": "volproc.graph.localize",
     "relabel": "volproc.graph.relabel",
     "filter_objects": "volproc.graph.filter_objects",
@@ -61,6 +62,7 @@ __all__ = [
     "from_source",
     "inspect",
     "label",
+    "link",
     "localize",
     "majority",
     "measure",
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from volproc.core.volume import Volume
     from volproc.graph.filter_objects import filter_objects
     from volproc.graph.label import label
+    from volproc.graph.link import link
     from volproc.graph.localize import localize
     from volproc.graph.majority import majority
     from volproc.graph.measure import measure

@@ -1,0 +1,310 @@
+"""Tables of sections, the instances of single slices, and of their overlaps, that merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from volproc.core.errors import DtypeError, ShapeError
+from volproc.core.types import Shape
+from volproc.reduce.linking_kernels import count_overlaps, number_sections
+from volproc.reduce.placement import check_place, global_index
+
+Ints = npt.NDArray[np.int64]
+
+UNSEEN = np.int64(2**63 - 1)
+"""First voxel of a section that a table only refers to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceTable:
+    """Sections of some slices, n rows, and the pairs of them that overlap, m rows.
+
+    A section is named by its slice and its label there. A part of a volume gives the parts of
+    the sections that it holds; `merge_slices` adds them up.
+    """
+
+    z: Ints
+    """Slice of each section, (n,), in the volume."""
+
+    label: Ints
+    """Label in its slice, (n,), positive."""
+
+    area: Ints
+    """Number of voxels, (n,); 0 where a pair refers to a section that is counted elsewhere."""
+
+    first: Ints
+    """Smallest raster index in the volume of a voxel, (n,)."""
+
+    lower: Ints
+    """Row of the section of a pair that lies in the lower slice, (m,)."""
+
+    upper: Ints
+    """Row of the section in the upper slice, (m,)."""
+
+    count: Ints
+    """Voxels of the lower section whose neighbour so many slices up is in the upper, (m,)."""
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def below(self, stop: int) -> SliceTable:
+        """Sections in slices before ``stop``, and their pairs among each other."""
+        keep = self.z < stop
+        if keep.all():
+            return self
+        pairs = keep[self.lower] & keep[self.upper]
+        row = np.cumsum(keep) - 1
+        return SliceTable(
+            self.z[keep],
+            self.label[keep],
+            self.area[keep],
+            self.first[keep],
+            row[self.lower[pairs]],
+            row[self.upper[pairs]],
+            self.count[pairs],
+        )
+
+
+def measure_slices(
+    labels: npt.NDArray[Any], *, offset: Shape, shape: Shape, max_distance_z: int
+) -> tuple[npt.NDArray[np.uint32], SliceTable]:
+    """Number the sections of one block, measure them, and count which overlap.
+
+    Parameters
+    ----------
+    labels : ndarray of int, (z, y, x)
+        Slice-wise instances of the chunk, without a halo; 0 is background. A label is unique
+        within its slice of the volume only.
+    offset : tuple of int
+        First voxel of the chunk in the volume.
+    shape : tuple of int
+        Size of the whole volume, voxels.
+    max_distance_z : int
+        Slices between two sections whose overlap counts, at most.
+
+    Returns
+    -------
+    local : ndarray of uint32, (z, y, x)
+        Number of each voxel's section, from 1, 0 outside: row + 1 of the table.
+    table : SliceTable
+        In the order of first voxels.
+
+    Raises
+    ------
+    DtypeError
+        If labels are not integers, negative or above 2**63 - 1.
+    ShapeError
+        If the block does not lie in the volume.
+
+    Notes
+    -----
+    One pass over runs of equal labels and one for each distance. Memory: four bytes a voxel for
+    the numbers; tables follow the runs of the block.
+
+    Examples
+    --------
+    >>> stack = np.array([[[7, 7, 0, 5]], [[0, 5, 5, 5]]])
+    >>> local, table = measure_slices(stack, offset=(0, 0, 0), shape=(2, 1, 4), max_distance_z=1)
+    >>> local.tolist()
+    [[[1, 1, 0, 2]], [[0, 3, 3, 3]]]
+    >>> table.label.tolist(), table.area.tolist()
+    ([7, 5, 5], [2, 1, 3])
+    >>> np.stack([table.lower, table.upper, table.count]).T.tolist()
+    [[0, 2, 1], [1, 2, 1]]
+    """
+    check_place(labels.shape, offset, shape)
+    values = _as_unsigned(labels)
+    local = np.empty(labels.shape, np.uint32)
+    label, rows = number_sections(values, local)
+    if label.size and label.max() > np.iinfo(np.int64).max:
+        msg = (
+            f"labels reach up to {np.iinfo(np.int64).max}, got {label.max()}. Number the "
+            "instances of each slice from 1."
+        )
+        raise DtypeError(msg)
+    pairs = count_pairs(local, local, max_distance_z, within=True)
+    table = SliceTable(
+        z=rows[:, 0] + offset[0],
+        label=label.astype(np.int64),
+        area=rows[:, 1].copy(),
+        first=global_index(rows[:, 2], labels.shape, offset, shape),
+        lower=pairs[0] - 1,
+        upper=pairs[1] - 1,
+        count=pairs[2],
+    )
+    return local, table
+
+
+def count_pairs(
+    lower: npt.NDArray[np.uint32],
+    upper: npt.NDArray[np.uint32],
+    max_distance_z: int,
+    *,
+    within: bool = False,
+) -> tuple[Ints, Ints, Ints]:
+    """Numbers of sections that overlap across slices, with their common voxels.
+
+    Parameters
+    ----------
+    lower, upper : ndarray of uint32, (z, y, x)
+        Numbers of sections of two runs of slices; the first slice of ``upper`` follows on the
+        last of ``lower``.
+    max_distance_z : int
+        Slices between two sections, at most.
+    within : bool
+        Both are the same slices.
+
+    Returns
+    -------
+    one, other, count : ndarray of int64, (m,)
+        Number in ``lower``, number in ``upper``, voxels.
+    """
+    depth = 0 if within else len(lower)
+    farthest = min(max_distance_z, len(lower) + len(upper))
+    parts = [
+        count_overlaps(lower[i].reshape(-1), upper[i + step - depth].reshape(-1))
+        for i in range(len(lower))
+        for step in range(1, farthest + 1)
+        if 0 <= i + step - depth < len(upper)
+    ]
+    empty = np.zeros(0, np.int64)
+    columns = zip(*parts, strict=True) if parts else ((), (), ())
+    one, other, count = (np.concatenate([empty, *column]) for column in columns)
+    return one, other, count
+
+
+def join_slices(
+    lower: tuple[npt.NDArray[np.uint32], SliceTable],
+    uppers: Sequence[tuple[npt.NDArray[np.uint32], SliceTable]],
+    max_distance_z: int,
+) -> SliceTable:
+    """Count the overlaps of a block's last slices with the first of the blocks above it.
+
+    Parameters
+    ----------
+    lower, uppers : pair of ndarray of uint32 and SliceTable
+        Border slices, the last ``max_distance_z`` of one block and the first of each block above
+        it, from below; and the tables that `measure_slices` gave with them.
+
+    Returns
+    -------
+    table : SliceTable
+        The pairs alone: it refers to sections, with an area of 0.
+    """
+    planes = [numbers.astype(np.int64) for numbers, _ in uppers]
+    starts = np.cumsum([len(lower[1]), *(len(table) for _, table in uppers)])[:-1]
+    for part, start in zip(planes, starts, strict=True):
+        part[part > 0] += start
+    above = np.concatenate(planes)
+    one, other, count = count_pairs(lower[0], above.astype(np.uint32), max_distance_z)
+    used, rows = np.unique(np.concatenate([one, other]) - 1, return_inverse=True)
+    tables = [lower[1], *(table for _, table in uppers)]
+    return SliceTable(
+        z=np.concatenate([t.z for t in tables])[used],
+        label=np.concatenate([t.label for t in tables])[used],
+        area=np.zeros(len(used), np.int64),
+        first=np.full(len(used), UNSEEN),
+        lower=rows[: len(one)],
+        upper=rows[len(one) :],
+        count=count,
+    )
+
+
+def merge_slices(tables: Sequence[SliceTable]) -> SliceTable:
+    """Add up tables of parts, in any order and any tree: the result is always the same.
+
+    Parameters
+    ----------
+    tables : sequence of SliceTable
+        At least one.
+
+    Returns
+    -------
+    table : SliceTable
+        Sections ascending by slice and label, pairs by their rows.
+
+    Raises
+    ------
+    ShapeError
+        If there are no tables.
+    """
+    if not tables:
+        msg = "no tables to merge, got an empty sequence. Give the table of at least one block."
+        raise ShapeError(msg)
+    starts = np.cumsum([0, *(len(t) for t in tables)])
+    z, label = _joined(tables, "z"), _joined(tables, "label")
+    order = np.lexsort((label, z))
+    z, label = z[order], label[order]
+    is_new = np.ones(len(z), bool)
+    is_new[1:] = (z[1:] != z[:-1]) | (label[1:] != label[:-1])
+    begins = np.flatnonzero(is_new)
+    row = np.empty(len(z), np.int64)
+    row[order] = np.cumsum(is_new) - 1
+    merged = SliceTable(
+        z=z[begins],
+        label=label[begins],
+        area=_reduced(np.add, _joined(tables, "area")[order], begins),
+        first=_reduced(np.minimum, _joined(tables, "first")[order], begins),
+        lower=row[np.concatenate([t.lower + s for t, s in zip(tables, starts, strict=False)])],
+        upper=row[np.concatenate([t.upper + s for t, s in zip(tables, starts, strict=False)])],
+        count=_joined(tables, "count"),
+    )
+    return _merge_pairs(merged)
+
+
+def _merge_pairs(table: SliceTable) -> SliceTable:
+    """Sort pairs, and add up those of the same two sections."""
+    key = table.lower * max(1, len(table)) + table.upper
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    begins = np.flatnonzero(np.diff(key, prepend=-1))
+    return replace(
+        table,
+        lower=table.lower[order[begins]],
+        upper=table.upper[order[begins]],
+        count=_reduced(np.add, table.count[order], begins),
+    )
+
+
+def _reduced(function: np.ufunc, values: Ints, begins: Ints) -> Ints:
+    return function.reduceat(values, begins) if len(begins) else values[:0]
+
+
+def _joined(tables: Sequence[SliceTable], name: str) -> Ints:
+    return np.concatenate([getattr(table, name) for table in tables])
+
+
+def _as_unsigned(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Contiguous labels in one of the two types that the compiled loops know."""
+    check_slices_type(labels.dtype)
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        msg = (
+            f"labels are positive with 0 as background, got {labels.min()}. Replace negative "
+            "labels, or give the array as the unsigned integers that it was saved from."
+        )
+        raise DtypeError(msg)
+    width = max(4, labels.dtype.itemsize)
+    if labels.dtype == np.dtype(f"i{width}"):
+        return np.ascontiguousarray(labels).view(f"u{width}")
+    return np.ascontiguousarray(labels, np.dtype(f"u{width}"))
+
+
+def check_slices_type(dtype: np.dtype[Any]) -> None:
+    """Refuse voxels that are no labels.
+
+    Raises
+    ------
+    DtypeError
+        Naming the type.
+    """
+    if dtype.kind not in "iub":
+        msg = (
+            f"instances of slices are integer labels, got {dtype}. Label the slices first, or "
+            "convert them if they hold whole numbers."
+        )
+        raise DtypeError(msg)
