@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
-from operator import attrgetter, itemgetter
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from volproc.core.types import Index
-from volproc.graph.components import (
-    LabelChunk,
-    Layer,
-    Measure,
-    closed_ids,
-    ids_of_parts,
-    join_blocks,
+from volproc.graph.component_ids import (
+    count_of,
+    hand_down,
+    join_superblocks,
     luts_of_blocks,
-    offsets_of,
+    number_layers,
     rank_layer,
 )
-from volproc.graph.layers import Chunk, Graph, iterate_chunks, unique_name
+from volproc.graph.components import LabelChunk, Measure, join_blocks
+from volproc.graph.layers import Chunk, Graph, iterate_chunks, new_task, ref, refs, unique_name
 from volproc.graph.scratch import Scratch, use_scratch
 from volproc.io.run_files import RunFiles
+from volproc.io.scratch_tables import ScratchTables
 from volproc.plan.superblocks import plan_superblocks
 from volproc.reduce.faces import upper_directions
-from volproc.reduce.superblocks import join_parts
 
 Key = Any
 
@@ -52,14 +50,14 @@ class ComponentTasks:
     """Blocks of each smallest super-block, some sixteen: what one task of the tree serves."""
 
     luts: list[Key]
-    """For each group, the labels of its blocks' components, as a list of tables by local label in
-    the order of the group's blocks."""
+    """For each group, its `Luts`: tables in the order of the group's blocks."""
 
     count: Key
     """Number of objects."""
 
-    scratch: Key
-    """Holds the folder of the provisional labels for as long as a task needs it."""
+    files: RunFiles
+    """Local labels, where they are kept. Who reads them takes a result of ``luts`` as an argument,
+    so that they are not removed before."""
 
     def report(self, index: Index) -> Key:
         """`BlockReport` of one block."""
@@ -71,8 +69,8 @@ def components_of(
     connectivity: int,
     *,
     dtype: np.dtype[Any] = np.dtype(np.int64),  # noqa: B008  (never changed)
-    files: RunFiles | None = None,
-    scratch: Scratch | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    keeps_labels: bool = False,
     measure: Measure | None = None,
     beside: Sequence[da.Array] = (),
 ) -> ComponentTasks:
@@ -86,10 +84,11 @@ def components_of(
         As in `volproc.label`.
     dtype : dtype
         Type of the labels in the tables.
-    files : RunFiles, optional
-        Where the local labels are kept for the relabelling.
-    scratch : Scratch, optional
-        The folder around ``files``.
+    scratch : path
+        Folder for what stands between the stages, seen by all workers; a temporary one by default.
+        It is removed at the end of each computation.
+    keeps_labels : bool
+        Keep the local labels in scratch storage too, for relabelling.
     measure : callable, optional
         What the labelling task does with the local labels besides: see `Measure`. Its table comes
         with the block's report.
@@ -98,26 +97,25 @@ def components_of(
 
     Notes
     -----
-    One task a block, and some five for sixteen blocks. What a task of the tree holds follows the
-    components on the outer sides of what it joins; the ranks need eight bytes for each object
-    that begins in one layer of blocks along the first axis.
+    One task a block, and some two and a half for sixteen blocks. What a task of the tree holds
+    follows the components on the outer sides of what it joins; the ranks need eight bytes for
+    each object that begins in one layer of blocks along the first axis.
     """
     name = unique_name("components")
+    store = Scratch(scratch)
+    files, tables = RunFiles(store.path("labels")), ScratchTables(store.path("tables"))
     chunks = list(iterate_chunks(array.chunks))
     hold = f"{name}-scratch"
-    tasks: Graph = {hold: (use_scratch, scratch)}
-    work = LabelChunk(array.shape, connectivity, files, measure)
+    tasks: Graph = {hold: new_task(hold, use_scratch, store)}
+    work = LabelChunk(array.shape, connectivity, files if keeps_labels else None, measure)
     for chunk in chunks:
-        others = [(other.name, *chunk.index) for other in beside]
-        tasks[(f"{name}-block", *chunk.index)] = (
-            work,
-            (array.name, *chunk.index),
-            chunk,
-            hold,
-            *others,
-        )
-    tree = _Tree(name, array, connectivity, np.dtype(dtype))
-    tasks |= dict(tree.ways_up()) | dict(tree.numbering()) | dict(tree.ways_down())
+        key = (f"{name}-block", *chunk.index)
+        mask = ref((array.name, *chunk.index))
+        others = [ref((other.name, *chunk.index)) for other in beside]
+        tasks[key] = new_task(key, work, mask, chunk, ref(hold), *others)
+    tree = _Tree(name, array, connectivity, tables)
+    for key, *call in (*tree.ways_up(), *tree.numbering(hold, dtype), *tree.ways_down(dtype)):
+        tasks[key] = new_task(key, *call)
     lowest = tree.levels[0]
     return ComponentTasks(
         tasks,
@@ -126,107 +124,86 @@ def components_of(
         [lowest.children(box) for box in lowest.indices()],
         [tree.key("down", 0, box) for box in lowest.indices()],
         f"{name}-count",
-        hold,
+        files,
     )
 
 
 class _Tree:
-    """Keys and tasks of the super-blocks of one array."""
+    """Keys and tasks of the super-blocks of one array: a key, a function and its arguments each.
 
-    def __init__(self, name: str, array: da.Array, connectivity: int, dtype: np.dtype[Any]) -> None:
+    Dask's ordering of a graph is quick as long as few tasks depend on different parts of it: on
+    the way down each task has one task above it, and reads the rest from scratch storage.
+    """
+
+    def __init__(
+        self, name: str, array: da.Array, connectivity: int, tables: ScratchTables
+    ) -> None:
         self.name = name
+        self.tables = tables
         self.numblocks: Index = array.numblocks
         self.connectivity = connectivity
-        self.dtype = dtype
         self.levels = plan_superblocks(self.numblocks)
         # The axis along which raster order goes layer by layer: the first that is no single voxel.
         self.axis = next((a for a, n in enumerate(array.shape) if n > 1), 0)
-        self.layers = self._layers(array)
+        self.num_layers = self.levels[0].boxes[self.axis]
+        edges = [0, *accumulate(array.chunks[self.axis])][:: self.levels[0].box[self.axis]]
+        stride = prod(array.shape[self.axis + 1 :])
+        self.starts = np.array(edges[: self.num_layers], np.int64) * stride
 
     def key(self, stage: str, level: int, box: Index) -> Key:
         """Key of one super-block's task."""
         return (f"{self.name}-{stage}", level, *box)
 
-    def ways_up(self) -> Iterator[tuple[Key, Any]]:
-        """Tasks that join; what goes up is a task of its own, so that it alone travels."""
-        leaf = partial(join_blocks, connectivity=self.connectivity)
+    def ways_up(self) -> Iterator[tuple[Any, ...]]:
+        """Tasks that join."""
+        smallest = partial(join_blocks, connectivity=self.connectivity, tables=self.tables)
+        larger = partial(join_superblocks, tables=self.tables)
         for number, level in enumerate(self.levels):
             for box in level.indices():
                 parts, sides = level.children(box), level.outer_sides(box)
-                up = self.key("join", number, box)
+                name, key = _file_name(number, box), self.key("up", number, box)
                 if number == 0:
-                    others = self._upper_neighbours(parts)
-                    yield up, (leaf, self._blocks(parts), self._blocks(others), sides)
+                    others = self._blocks(self._upper_neighbours(parts))
+                    yield key, smallest, self._blocks(parts), others, sides, name
                 else:
-                    below = [self.key("outside", number - 1, p) for p in parts]
-                    yield up, (join_parts, below, sides)
-                yield self.key("outside", number, box), (attrgetter("outside"), up)
+                    below = refs(self.key("up", number - 1, p) for p in parts)
+                    yield key, larger, below, sides, name
 
-    def numbering(self) -> Iterator[tuple[Key, Any]]:
+    def numbering(self, hold: Key, dtype: np.dtype[Any]) -> Iterator[tuple[Any, ...]]:
         """Tasks that rank the first voxels of objects, layer by layer."""
-        found: list[list[Key]] = [[] for _ in self.layers]
-        absorbed: list[list[Key]] = [[] for _ in self.layers]
+        smallest: list[list[str]] = [[] for _ in range(self.num_layers)]
+        larger: list[list[str]] = [[] for _ in range(self.num_layers)]
+        step = 1
         for number, level in enumerate(self.levels):
+            step *= level.box[self.axis] if number else 1
             for box in level.indices():
-                up = self.key("join", number, box)
-                for layer in self._span(number, box):
-                    (absorbed if number else found)[layer.number].append(up)
-        counts = []
-        for layer in self.layers:
-            ranks = self._ranks(layer)
-            yield ranks, (rank_layer, found[layer.number], absorbed[layer.number])
-            counts.append((f"{self.name}-number", layer.number))
-            yield counts[-1], (len, ranks)
-        offsets = f"{self.name}-offsets"
-        yield offsets, (partial(offsets_of, dtype=self.dtype), counts)
-        yield f"{self.name}-count", (itemgetter(-1), offsets)
-        for number, level in enumerate(self.levels):
-            for box in level.indices():
-                up = self.key("join", number, box)
-                for layer in self._span(number, box):
-                    wanted = self._closed(number, box, layer)
-                    yield wanted, (closed_ids, up, layer, self._ranks(layer), offsets)
+                at = box[self.axis]
+                for layer in range(at * step, min((at + 1) * step, self.num_layers)):
+                    (larger if number else smallest)[layer].append(_file_name(number, box))
+        top = ref(self.key("up", len(self.levels) - 1, (0,) * len(self.numblocks)))
+        counts = [(f"{self.name}-layer", layer) for layer in range(self.num_layers)]
+        for layer, key in enumerate(counts):
+            yield key, rank_layer, top, layer, smallest[layer], larger[layer], self.tables
+        number_all = partial(number_layers, starts=self.starts, dtype=dtype)
+        yield f"{self.name}-numbering", number_all, refs(counts), ref(hold)
+        yield f"{self.name}-count", count_of, ref(f"{self.name}-numbering")
 
-    def ways_down(self) -> Iterator[tuple[Key, Any]]:
+    def ways_down(self, dtype: np.dtype[Any]) -> Iterator[tuple[Any, ...]]:
         """Tasks that hand ids to parts, and at last tables to blocks."""
+        smallest = partial(luts_of_blocks, tables=self.tables, dtype=dtype)
+        larger = partial(hand_down, tables=self.tables)
         for number, level in enumerate(self.levels):
-            give: Callable[..., Any] = ids_of_parts
-            if number == 0:
-                give = partial(luts_of_blocks, dtype=self.dtype)
             for box in level.indices():
-                closed = [self._closed(number, box, layer) for layer in self._span(number, box)]
-                above, place = None, 0
+                above, place = f"{self.name}-numbering", 0
                 if number + 1 < len(self.levels):
                     parent, place = self.levels[number + 1].parent(box)
                     above = self.key("down", number + 1, parent)
-                up = self.key("join", number, box)
-                yield self.key("down", number, box), (give, up, closed, above, place)
+                give = larger if number else smallest
+                key = self.key("down", number, box)
+                yield key, give, ref(above), place, _file_name(number, box)
 
-    def _layers(self, array: da.Array) -> list[Layer]:
-        """Stretches of the raster order that the smallest super-blocks begin and end with."""
-        lowest, stride = self.levels[0], prod(array.shape[self.axis + 1 :])
-        edges = [0, *accumulate(array.chunks[self.axis])][:: lowest.box[self.axis]]
-        starts = edges[: lowest.boxes[self.axis]]
-        stops = [*starts[1:], array.shape[self.axis]]
-        return [
-            Layer(number, start * stride, stop * stride)
-            for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
-        ]
-
-    def _span(self, number: int, box: Index) -> Sequence[Layer]:
-        """Layers that a super-block reaches into."""
-        step = prod(level.box[self.axis] for level in self.levels[1 : number + 1])
-        at = box[self.axis]
-        return self.layers[at * step : (at + 1) * step]
-
-    def _ranks(self, layer: Layer) -> Key:
-        return (f"{self.name}-ranks", layer.number)
-
-    def _closed(self, number: int, box: Index, layer: Layer) -> Key:
-        return (f"{self.name}-closed", number, *box, layer.number)
-
-    def _blocks(self, indices: Sequence[Index]) -> list[Key]:
-        return [(f"{self.name}-block", *i) for i in indices]
+    def _blocks(self, indices: Sequence[Index]) -> Any:
+        return refs((f"{self.name}-block", *i) for i in indices)
 
     def _upper_neighbours(self, own: Sequence[Index]) -> list[Index]:
         """Blocks beyond a group that its blocks are joined with."""
@@ -239,3 +216,7 @@ class _Tree:
             i for i in found if all(0 <= a < n for a, n in zip(i, self.numblocks, strict=True))
         }
         return sorted(inside - set(own))
+
+
+def _file_name(level: int, box: Index) -> str:
+    return "-".join(map(str, (level, *box)))

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, product
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.errors import DtypeError
 from volproc.core.types import Index, Shape
+from volproc.graph.component_ids import Luts, keep
 from volproc.io.run_files import RunFiles
+from volproc.io.scratch_tables import ScratchTables
 from volproc.reduce.components import label_block, merge_links, unite
 from volproc.reduce.faces import BlockFaces, Links, join_faces, upper_directions
-from volproc.reduce.superblocks import (
-    SuperBlock,
-    deliver_ids,
-    join_parts,
-    outside_of_block,
-    rank_beginnings,
-)
+from volproc.reduce.superblocks import Outside, join_parts, outside_of_block
 from volproc.reduce.tables import ObjectTable, empty_table, merge_tables
 
 Ints = npt.NDArray[np.int64]
@@ -106,14 +101,17 @@ def join_blocks(
     own: Sequence[BlockReport],
     others: Sequence[BlockReport],
     outer_sides: Sequence[int],
+    name: str,
+    *,
     connectivity: int,
-) -> SuperBlock:
-    """Join the blocks of a super-block; ``others`` are their upper neighbours beyond it."""
+    tables: ScratchTables,
+) -> Outside:
+    """Join the blocks of a smallest super-block; ``others`` are their upper neighbours beyond."""
     known = {r.index: r.faces for r in (*own, *others)}
     parts = [
         outside_of_block(r.first, r.faces, join_upwards(r.index, known, connectivity)) for r in own
     ]
-    return join_parts(parts, outer_sides)
+    return keep(join_parts(parts, outer_sides), name, tables, is_smallest=True)
 
 
 def join_upwards(index: Index, known: Mapping[Index, BlockFaces], connectivity: int) -> Links:
@@ -126,67 +124,19 @@ def join_upwards(index: Index, known: Mapping[Index, BlockFaces], connectivity: 
     return join_faces(known[index], beside, connectivity=connectivity)
 
 
-def rank_layer(smallest: Sequence[SuperBlock], larger: Sequence[SuperBlock]) -> Ints:
-    """First voxels of the objects that begin in one layer of super-blocks, ascending."""
-    return rank_beginnings((s.beginnings for s in smallest), (s.absorbed for s in larger))
+def objects_of(luts: Luts, reports: Sequence[BlockReport]) -> ObjectTable:
+    """Table of the objects of a smallest super-block, by final label.
 
-
-def offsets_of(counts: Sequence[int], dtype: np.dtype[Any]) -> list[int]:
-    """Objects before each layer, and their number at the end.
-
-    Raises
-    ------
-    DtypeError
-        If the type cannot hold so many labels.
+    Parameters
+    ----------
+    luts : Luts
+        Result of the group's task, see `volproc.graph.component_tree.ComponentTasks.luts`.
+    reports : sequence of BlockReport
+        Of the group's blocks in their order, with their measurements.
     """
-    offsets = [0, *accumulate(counts)]
-    if offsets[-1] > np.iinfo(dtype).max:
-        msg = f"{offsets[-1]} objects do not fit into {dtype}. Use dtype=numpy.uint64."
-        raise DtypeError(msg)
-    return offsets
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer of the smallest super-blocks: a stretch of the raster order."""
-
-    number: int
-    start: int
-    stop: int
-
-
-def closed_ids(block: SuperBlock, layer: Layer, beginnings: Ints, offsets: Sequence[int]) -> Ints:
-    """Ids of the objects that a super-block closes and that begin in one layer."""
-    closed = block.closed
-    mine = closed[(closed >= layer.start) & (closed < layer.stop)]
-    return np.searchsorted(beginnings, mine) + (offsets[layer.number] + 1)
-
-
-def ids_of_parts(
-    block: SuperBlock, closed: Sequence[Ints], above: Sequence[Ints] | None, place: int
-) -> tuple[Ints, ...]:
-    """Ids of all sets that the parts of a super-block brought; ``closed`` by layer."""
-    reached = np.zeros(0, np.int64) if above is None else above[place]
-    return deliver_ids(block, np.concatenate(closed), reached)
-
-
-def luts_of_blocks(
-    block: SuperBlock,
-    closed: Sequence[Ints],
-    above: Sequence[Ints] | None,
-    place: int,
-    dtype: np.dtype[Any],
-) -> list[npt.NDArray[Any]]:
-    """Labels by local label of each block of a smallest super-block."""
-    ids = ids_of_parts(block, closed, above, place)
-    return [np.concatenate([np.zeros(1, np.int64), i]).astype(dtype) for i in ids]
-
-
-def objects_of(luts: Sequence[npt.NDArray[Any]], reports: Sequence[BlockReport]) -> ObjectTable:
-    """Table of the objects of a smallest super-block, by final label."""
     tables = [
         r.table.with_labels(lut[r.table.label])
-        for lut, r in zip(luts, reports, strict=True)
+        for lut, r in zip(luts.tables, reports, strict=True)
         if len(r.table)
     ]
     return merge_tables(tables) if tables else empty_table(len(reports[0].index))

@@ -15,9 +15,9 @@ from dask.delayed import Delayed
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.core.types import region_shape
 from volproc.core.volume import Volume
+from volproc.graph.component_ids import Luts
 from volproc.graph.component_tree import ComponentTasks, components_of
-from volproc.graph.layers import Chunk, array_of, new_array, unique_name
-from volproc.graph.scratch import Scratch
+from volproc.graph.layers import Chunk, array_of, new_array, new_task, ref, unique_name
 from volproc.io.run_files import RunFiles
 from volproc.reduce.components import check_mask_type
 from volproc.reduce.faces import check_connectivity
@@ -76,24 +76,33 @@ def label(
     """
     array = check_mask(mask, connectivity)
     target = label_type(array, dtype)
-    store = Scratch(scratch)
-    files = RunFiles(store.path("labels"))
-    plan = components_of(array, connectivity, dtype=target, files=files, scratch=store)
-    return finish_labels(mask, plan, files, target)
+    plan = components_of(array, connectivity, dtype=target, scratch=scratch, keeps_labels=True)
+    return labels_of(mask, plan, target)
 
 
-def finish_labels(
-    mask: Lazy, plan: ComponentTasks, files: RunFiles, dtype: np.dtype[Any]
-) -> tuple[Lazy, Delayed]:
-    """Lazy labels, and their number, of an array whose components were planned."""
+def labels_of(mask: Lazy, plan: ComponentTasks, dtype: np.dtype[Any]) -> tuple[Lazy, Delayed]:
+    """Lazy labels of a mask whose components were planned with ``keeps_labels``, and their number.
+
+    Parameters
+    ----------
+    mask : Volume or dask array
+        What was planned.
+    plan : ComponentTasks
+        Result of `components_of`, with tables of this type.
+    dtype : dtype
+        Type of the labels.
+    """
     array = array_of(mask)
     name, tasks = unique_name("label"), dict(plan.tasks)
+    paint = partial(_paint, files=plan.files, dtype=dtype)
     places = {
-        i: (lut, k) for g, lut in zip(plan.groups, plan.luts, strict=True) for k, i in enumerate(g)
+        index: (ref(luts), place)
+        for luts, group in zip(plan.luts, plan.groups, strict=True)
+        for place, index in enumerate(group)
     }
-    paint = partial(_paint, files=files, dtype=dtype)
     for chunk in plan.chunks:
-        tasks[(name, *chunk.index)] = (paint, chunk, *places[chunk.index], plan.scratch)
+        key = (name, *chunk.index)
+        tasks[key] = new_task(key, paint, chunk, *places[chunk.index])
     labels = new_array(name, tasks, cuts=array.chunks, dtype=dtype, depends_on=[array])
     number = Delayed(plan.count, labels.__dask_graph__(), layer=name)
     if isinstance(mask, Volume):
@@ -130,14 +139,7 @@ def check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
 
 
 def _paint(
-    chunk: Chunk,
-    luts: list[npt.NDArray[Any]],
-    place: int,
-    scratch: Any,
-    *,
-    files: RunFiles,
-    dtype: np.dtype[Any],
+    chunk: Chunk, luts: Luts, place: int, *, files: RunFiles, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
-    del scratch  # an argument only so that the folder outlives this task
-    runs = files.read(chunk.index)
-    return relabel_runs(runs, luts[place], region_shape(chunk.region), dtype=dtype)
+    shape = region_shape(chunk.region)
+    return relabel_runs(files.read(chunk.index), luts.tables[place], shape, dtype=dtype)

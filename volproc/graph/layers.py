@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
+from dask._task_spec import GraphNode, List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
@@ -21,7 +22,8 @@ Cuts = tuple[tuple[int, ...], ...]
 """Sizes of the chunks along each axis."""
 
 Graph = dict[Any, Any]
-"""Keys and tasks; a task is a tuple of a callable and its arguments, which may be keys."""
+"""Keys and tasks. A task is what `new_task` makes, or a tuple of a callable and its arguments,
+which may be keys; Dask converts tuples, which takes longer than making them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,22 @@ def iterate_chunks(cuts: Cuts) -> Iterator[Chunk]:
 def unique_name(stage: str) -> str:
     """Return a key prefix that no other graph has."""
     return f"{stage}-{uuid4().hex[:16]}"
+
+
+def ref(key: Any) -> TaskRef:
+    """Stand for the result of a task among the arguments of `new_task`."""
+    return TaskRef(key)
+
+
+def refs(keys: Iterable[Any]) -> GraphNode | list[Any]:
+    """Stand for a list of results."""
+    found = [TaskRef(key) for key in keys]
+    return List(*found) if found else []
+
+
+def new_task(key: Any, function: Callable[..., Any], *args: Any) -> Task:
+    """Call a function; Dask takes the arguments as they are, but for `ref` and `refs`."""
+    return Task(key, function, *args)
 
 
 def new_array(

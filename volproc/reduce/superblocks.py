@@ -57,30 +57,20 @@ class Outside:
 class SuperBlock:
     """Parts that are joined among themselves."""
 
-    parts: tuple[Ints, ...]
-    """Sets that each part brought."""
-
     heads: tuple[Ints, ...]
-    """Set that each of them now belongs to."""
+    """For each part, the set that each of its sets now belongs to; the part's `Outside.sets` are
+    in the same order."""
+
+    absorbed: Ints
+    """Sets of the parts that turned out to be no object's beginning."""
 
     outside: Outside
-    """What goes up the tree."""
+    """What goes up the tree; the rest waits here for the way down."""
 
     @property
     def beginnings(self) -> Ints:
         """Heads of all sets, ascending: the first voxels of objects, as far as is known here."""
         return np.unique(_joined(self.heads))
-
-    @property
-    def absorbed(self) -> Ints:
-        """Sets of the parts that turned out to be no object's beginning."""
-        sets, heads = _joined(self.parts), _joined(self.heads)
-        return sets[sets != heads]
-
-    @property
-    def closed(self) -> Ints:
-        """Heads of the sets that no other super-block can reach, ascending."""
-        return np.setdiff1d(self.beginnings, self.outside.heads)
 
 
 def outside_of_block(first: Ints, faces: BlockFaces, links: Links) -> Outside:
@@ -142,8 +132,8 @@ def join_parts(parts: Sequence[Outside], outer_sides: Sequence[int]) -> SuperBlo
         sides[is_outer],
         np.stack([united[own[~is_inside]], links[~is_inside, 1]], axis=1),
     )
-    brought = tuple(p.sets for p in parts)
-    return SuperBlock(brought, tuple(united[np.searchsorted(sets, b)] for b in brought), outside)
+    joined = tuple(united[np.searchsorted(sets, p.sets)] for p in parts)
+    return SuperBlock(joined, sets[united != sets], outside)
 
 
 def rank_beginnings(found: Iterable[Ints], absorbed: Iterable[Ints]) -> Ints:
@@ -168,36 +158,49 @@ def rank_beginnings(found: Iterable[Ints], absorbed: Iterable[Ints]) -> Ints:
     return every[~np.isin(every, gone, assume_unique=True)]
 
 
-def deliver_ids(block: SuperBlock, closed: Ints, reached: Ints) -> tuple[Ints, ...]:
+def closed_sets(heads: Ints, still_open: Ints) -> Ints:
+    """Heads, ascending, of the sets of a super-block that no other one can reach.
+
+    Parameters
+    ----------
+    heads : ndarray of int64
+        Of all parts.
+    still_open : ndarray of int64
+        ``outside.sets`` of the super-block.
+    """
+    return np.setdiff1d(heads, still_open)
+
+
+def deliver_ids(heads: Ints, still_open: Ints, closed_ids: Ints, open_ids: Ints) -> Ints:
     """Hand the ids of objects down to the parts of a super-block.
 
     Parameters
     ----------
-    block : SuperBlock
-        Whose parts are served.
-    closed : ndarray of int64
-        Ids of ``block.closed``.
-    reached : ndarray of int64
-        Ids of ``block.outside.sets``, from the super-block above; none at the top.
+    heads : ndarray of int64, (n,)
+        Sets whose ids are wanted: those of its parts.
+    still_open : ndarray of int64
+        ``outside.sets`` of the super-block.
+    closed_ids : ndarray of int64
+        Ids of its `closed_sets`.
+    open_ids : ndarray of int64
+        Ids of ``still_open``, from the super-block above; none at the top.
 
     Returns
     -------
-    ids : tuple of ndarray of int64
-        For each part, the ids of its sets in their order; for a block, of its components.
+    ids : ndarray of int64, (n,)
 
     Raises
     ------
     ShapeError
         If the ids do not belong to this super-block.
     """
-    heads = np.concatenate([block.closed, block.outside.sets])
-    ids = np.concatenate([closed, reached])
-    if len(heads) != len(ids):
-        msg = f"{len(ids)} ids for {len(heads)} objects. Give the ids of this very super-block."
+    known = np.concatenate([closed_sets(heads, still_open), still_open])
+    ids = np.concatenate([closed_ids, open_ids])
+    if len(known) != len(ids):
+        msg = f"{len(ids)} ids for {len(known)} objects. Give the ids of this very super-block."
         raise ShapeError(msg)
-    order = np.argsort(heads)
-    heads, ids = heads[order], ids[order]
-    return tuple(ids[np.searchsorted(heads, own)] for own in block.heads)
+    order = np.argsort(known)
+    return ids[order][np.searchsorted(known, heads, sorter=order)]
 
 
 def _joined(arrays: Iterable[Ints]) -> Ints:
