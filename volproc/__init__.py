@@ -34,14 +34,20 @@ _HOMES = {
     "read_points": "volproc.io.points",
     "predict": "volproc.graph.predict",
     "label": "volproc.graph.label",
+    "distance": "volproc.graph.distance",
     "measure": "volproc.graph.measure",
     "link": "volproc.graph.link",
     "localize": "volproc.graph.localize",
+    "peaks": "volproc.graph.peaks",
+    "suppress": "volproc.graph.suppress",
     "relabel": "volproc.graph.relabel",
     "filter_objects": "volproc.graph.filter_objects",
     "majority": "volproc.graph.majority",
     "downscale": "volproc.graph.rescale",
     "upscale": "volproc.graph.rescale",
+    "fill_holes": "volproc.graph.fill_holes",
+    "segment_blocks": "volproc.graph.stitch",
+    "stitch": "volproc.graph.stitch",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -57,7 +63,9 @@ __all__ = [
     "VolprocError",
     "Volume",
     "connect",
+    "distance",
     "downscale",
+    "fill_holes",
     "filter_objects",
     "from_source",
     "inspect",
@@ -67,11 +75,15 @@ __all__ = [
     "majority",
     "measure",
     "open",
+    "peaks",
     "predict",
     "read_model",
     "read_points",
     "relabel",
     "save",
+    "segment_blocks",
+    "stitch",
+    "suppress",
     "upscale",
 ]
 
@@ -98,16 +110,21 @@ if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
     from volproc.core.points import Points
     from volproc.core.volume import Volume
+    from volproc.graph.distance import distance
+    from volproc.graph.fill_holes import fill_holes
     from volproc.graph.filter_objects import filter_objects
     from volproc.graph.label import label
     from volproc.graph.link import link
     from volproc.graph.localize import localize
     from volproc.graph.majority import majority
     from volproc.graph.measure import measure
+    from volproc.graph.peaks import peaks
     from volproc.graph.predict import predict
     from volproc.graph.relabel import relabel
     from volproc.graph.rescale import downscale, upscale
     from volproc.graph.save import save
+    from volproc.graph.stitch import segment_blocks, stitch
+    from volproc.graph.suppress import suppress
     from volproc.io.open import from_source, inspect
     from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
     from volproc.io.points import read_points

@@ -69,7 +69,7 @@ def downscale(labels: Lazy, factor: int | tuple[int, ...], *, method: Method = "
         msg = f"method is 'majority' or 'nearest', got {method!r}."
         raise ConfigError(msg)
     coarse = _coarser(array, factors, method)
-    return _framed(labels, coarse, mul, factors, method == "majority")
+    return _framed(labels, coarse, mul, factors, moves=method == "majority")
 
 
 def upscale(labels: Lazy, factor: int | tuple[int, ...]) -> Lazy:
@@ -109,7 +109,7 @@ def upscale(labels: Lazy, factor: int | tuple[int, ...]) -> Lazy:
     array = check_labels(labels)
     factors = as_factors(factor, array.ndim)
     fine = _finer(array, factors)
-    return _framed(labels, fine, truediv, factors, True)
+    return _framed(labels, fine, truediv, factors, moves=True)
 
 
 def _coarser(array: da.Array, factors: Shape, method: Method) -> da.Array:
@@ -156,6 +156,7 @@ def _framed(
     array: da.Array,
     resize: Callable[[float, int], float],
     factors: Shape,
+    *,
     moves: bool,
 ) -> Lazy:
     """Return a result as the kind that the labels came in, in the frame of its new voxels."""
