@@ -15,8 +15,9 @@ import numpy.typing as npt
 from volproc.core.errors import PlanError
 from volproc.core.types import Index, Region, Shape, region_shape
 from volproc.io.chunk_files import ChunkFiles, write_array
-from volproc.reduce.components import BlockComponents, label_block, merge_links
+from volproc.reduce.components import label_block, merge_links
 from volproc.reduce.faces import BlockFaces, Links, join_faces, upper_directions
+from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
 
@@ -112,7 +113,8 @@ def cut_block(
     region = _region_of(job.labels.cuts, index)
     offset = tuple(s.start for s in region)
     found = label_block(mask, offset=offset, shape=job.shape, connectivity=job.connectivity)
-    is_inner = _lies_inside(found, region, job)
+    table = found.table
+    is_inner = _lies_inside(table, region, job)
     if job.margin or not is_inner.all():
         for files, array in zip(job.arrays, arrays, strict=True):
             files.write_chunk(index, array)
@@ -120,10 +122,10 @@ def cut_block(
     if not is_inner.all():
         job.labels.write_chunk(index, found.labels)
         number = np.ravel_multi_index(index, [len(cut) for cut in job.labels.cuts])
-        pieces = _pieces_of(found, ~is_inner, int(number))
+        pieces = _pieces_of(table.select(~is_inner), int(number))
     results = []
     if is_inner.any():
-        cut = _inner_cut(found, is_inner, offset, job.shape, arrays)
+        cut = _inner_cut(found.labels, table, is_inner, offset, job.shape, arrays)
         result = job.function(cut)
         if job.inner is None:
             results.append(result)
@@ -132,30 +134,30 @@ def cut_block(
     return Outcome(index, results, pieces, found.faces)
 
 
-def _lies_inside(found: BlockComponents, region: Region, job: ObjectJob) -> npt.NDArray[np.bool_]:
+def _lies_inside(table: ObjectTable, region: Region, job: ObjectJob) -> npt.NDArray[np.bool_]:
     """Whether each object's box, with the margin, ends before the block does."""
-    table, margin = found.table, max(1, job.margin)
+    margin = max(1, job.margin)
     start, stop = (np.array([getattr(s, side) for s in region]) for side in ("start", "stop"))
     lower = np.maximum(table.lower - margin, 0)
     upper = np.minimum(table.upper + margin, job.shape)
     return ((lower >= start) & (upper <= stop)).all(axis=1)
 
 
-def _pieces_of(found: BlockComponents, chosen: npt.NDArray[np.bool_], number: int) -> Ints:
-    table = found.table.select(chosen)
+def _pieces_of(table: ObjectTable, number: int) -> Ints:
     classes = np.zeros(len(table), np.int64) if table.classes is None else table.classes
     columns = [np.full(len(table), number), table.label, table.first, classes]
     return np.column_stack([*columns, table.lower, table.upper])
 
 
 def _inner_cut(
-    found: BlockComponents,
+    labels: npt.NDArray[np.uint32],
+    found: ObjectTable,
     is_inner: npt.NDArray[np.bool_],
     offset: Shape,
     shape: Shape,
     arrays: tuple[npt.NDArray[Any], ...],
 ) -> Cut:
-    labels, table = found.labels, found.table.select(is_inner)
+    table = found.select(is_inner)
     if not is_inner.all():
         numbers = np.zeros(len(is_inner) + 1, np.uint32)
         numbers[1:][is_inner] = np.arange(1, len(table) + 1)
