@@ -11,6 +11,7 @@ import numpy.typing as npt
 from volproc.core.errors import ConfigError, nearest
 from volproc.reduce.components import relabel
 from volproc.reduce.linking_kernels import fill_between, follow_chains
+from volproc.reduce.linking_stitch3d import Stitching, no_stitching, stitch_slices
 from volproc.reduce.linking_tables import SliceTable, measure_slices, merge_slices
 from volproc.reduce.matching_kernels import match_rows, prefer_first
 
@@ -255,14 +256,14 @@ def link_array(
     slices : ndarray of int, (z, y, x)
         Instances of each slice; 0 is background.
     rule : LinkRule, optional
-        With another method than stitch3d.
+        The default one if not given.
     fill_gaps : bool
         Paint the slices that links leap over.
 
     Returns
     -------
     labels : ndarray of uint64, (z, y, x)
-        Objects 1..n by their first voxels.
+        Objects 1..n by their first voxels; with stitch3d the numbers of Cellpose.
     num_objects : int
 
     Examples
@@ -272,15 +273,29 @@ def link_array(
     [[[1, 1, 0]], [[0, 0, 0]], [[1, 1, 2]]]
     """
     rule = rule or LinkRule()
-    plane = slices.shape[1] * slices.shape[2]
     local, table = measure_slices(
         slices, offset=(0, 0, 0), shape=slices.shape, max_distance_z=rule.distance
     )
-    chains, ids, reach = number_chains(
-        no_chains(), table, link_sections(merge_slices([table]), rule), plane
-    )
-    labels = relabel(local, np.concatenate([[0], ids]).astype(np.uint64))
+    merged = merge_slices([table])
+    done: Chains | Stitching
+    if rule.method == "stitch3d":
+        done, ids = stitch_slices(
+            no_stitching(), merged, start=0, stop=len(slices), min_iou=rule.min_iou
+        )
+        reach = np.zeros_like(ids)
+    else:
+        plane = slices.shape[1] * slices.shape[2]
+        done, ids, reach = number_chains(no_chains(), merged, link_sections(merged, rule), plane)
+    row = np.lexsort((table.label, table.z))  # of each row of the merged table
+    lut, leaps = np.zeros((2, len(ids) + 1), np.uint64)
+    lut[row + 1], leaps[row + 1] = ids, reach
+    labels = relabel(local, lut)
     if fill_gaps:
-        leaps = relabel(local, np.concatenate([[0], reach]).astype(np.uint64))
-        labels = fill_slices(labels, leaps, start=0, stop=len(labels), max_distance_z=rule.distance)
-    return labels, chains.num_objects
+        labels = fill_slices(
+            labels,
+            relabel(local, leaps),
+            start=0,
+            stop=len(labels),
+            max_distance_z=rule.distance,
+        )
+    return labels, done.num_objects
