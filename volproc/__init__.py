@@ -48,6 +48,7 @@ _HOMES = {
     "fill_holes": "volproc.graph.fill_holes",
     "segment_blocks": "volproc.graph.stitch",
     "stitch": "volproc.graph.stitch",
+    "smooth": "volproc.graph.smooth",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -82,6 +83,7 @@ __all__ = [
     "relabel",
     "save",
     "segment_blocks",
+    "smooth",
     "stitch",
     "suppress",
     "upscale",
@@ -123,6 +125,7 @@ if TYPE_CHECKING:
     from volproc.graph.relabel import relabel
     from volproc.graph.rescale import downscale, upscale
     from volproc.graph.save import save
+    from volproc.graph.smooth import smooth
     from volproc.graph.stitch import segment_blocks, stitch
     from volproc.graph.suppress import suppress
     from volproc.io.open import from_source, inspect
