@@ -86,7 +86,7 @@ def _count_surface(own: Array, beside: tuple[Array, Array, Array, Array], open_e
     last = own.size - 1
     for i in range(0, own.size, max(1, last)):
         is_inside = one[i] == label and two[i] == label and three[i] == label and four[i] == label
-        is_open = (i == 0 and open_ends & 1) or (i == last and open_ends & 2)
+        is_open = (i == 0 and open_ends & 1 > 0) or (i == last and open_ends & 2 > 0)
         count += is_inside and is_open
     return count
 
