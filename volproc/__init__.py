@@ -49,6 +49,9 @@ _HOMES = {
     "segment_blocks": "volproc.graph.stitch",
     "stitch": "volproc.graph.stitch",
     "smooth": "volproc.graph.smooth",
+    "seam_report": "volproc.graph.seams",
+    "SeamRule": "volproc.reduce.seam_report",
+    "verify": "volproc.workflows.verify",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -61,6 +64,7 @@ _ROOMS = ("cluster", "metrics", "phantoms")
 __all__ = [
     "ModelSpec",
     "Points",
+    "SeamRule",
     "VolprocError",
     "Volume",
     "connect",
@@ -82,11 +86,13 @@ __all__ = [
     "read_points",
     "relabel",
     "save",
+    "seam_report",
     "segment_blocks",
     "smooth",
     "stitch",
     "suppress",
     "upscale",
+    "verify",
 ]
 
 
@@ -125,6 +131,7 @@ if TYPE_CHECKING:
     from volproc.graph.relabel import relabel
     from volproc.graph.rescale import downscale, upscale
     from volproc.graph.save import save
+    from volproc.graph.seams import seam_report
     from volproc.graph.smooth import smooth
     from volproc.graph.stitch import segment_blocks, stitch
     from volproc.graph.suppress import suppress
@@ -132,3 +139,5 @@ if TYPE_CHECKING:
     from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
     from volproc.io.points import read_points
     from volproc.models.loading import read_spec as read_model
+    from volproc.reduce.seam_report import SeamRule
+    from volproc.workflows.verify import verify
