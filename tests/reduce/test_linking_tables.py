@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volproc.core.errors import DtypeError, ShapeError
+from volproc.core.errors import DtypeError, PlanError, ShapeError
 from volproc.reduce.linking_tables import (
     SliceTable,
     join_slices,
@@ -57,11 +57,12 @@ def said(table: SliceTable) -> tuple[dict, dict]:
 )
 def test_sections_and_overlaps_are_those_counted_voxel_by_voxel(seed, distance, dtype) -> None:
     labels = stack(seed).astype(dtype)
-    local, table = measure_slices(labels, offset=(0, 0, 0), shape=SHAPE, max_distance_z=distance)
+    runs, table = measure_slices(labels, offset=(0, 0, 0), shape=SHAPE, max_distance_z=distance)
     assert said(table) == counted(labels, distance)
     assert (np.diff(table.first) > 0).all()
-    np.testing.assert_array_equal(np.concatenate([[0], table.label])[local], labels)
-    np.testing.assert_array_equal(np.concatenate([[-1], table.z])[local] >= 0, labels > 0)
+    np.testing.assert_array_equal(runs.paint(np.append(0, table.label)), labels)
+    slices = np.arange(SHAPE[0])[:, None, None]
+    np.testing.assert_array_equal(runs.paint(np.append(0, table.z)), slices * (labels > 0))
 
 
 def cut_edges(draw: st.DrawFn, size: int) -> list[int]:
@@ -86,8 +87,9 @@ def test_tables_of_blocks_add_up_to_that_of_the_whole(data, seed, distance) -> N
                 )
             tables += [table for _, table in column]
             for i in range(len(column) - 1):
-                low = (column[i][0][-distance:], column[i][1])
-                high = [(local[:distance], table) for local, table in column[i + 1 :]]
+                depth = column[i][0].shape[0]
+                low = (column[i][0].between(depth - distance, depth), column[i][1])
+                high = [(runs.between(0, distance), table) for runs, table in column[i + 1 :]]
                 tables.append(join_slices(low, high, distance))
     data.draw(st.randoms(use_true_random=False)).shuffle(tables)
     whole = merge_slices(
@@ -138,3 +140,19 @@ def test_labels_that_cannot_be_are_refused(labels, error, text) -> None:
 def test_no_tables_do_not_merge() -> None:
     with pytest.raises(ShapeError, match="empty sequence"):
         merge_slices([])
+
+
+@given(st.integers(0, 99), st.integers(-1, 7), st.integers(0, 9))
+def test_some_slices_of_runs_are_those_of_the_volume(seed, start, stop) -> None:
+    labels = stack(seed)
+    runs, table = measure_slices(labels, offset=(0, 0, 0), shape=SHAPE, max_distance_z=1)
+    part = runs.between(start, max(start, stop))
+    expected = labels[max(0, start) : max(start, stop)]
+    assert part.shape == expected.shape
+    np.testing.assert_array_equal(part.paint(np.append(0, table.label)), expected)
+
+
+def test_a_block_beyond_the_index_is_refused() -> None:
+    labels = np.broadcast_to(np.zeros(1, "u1"), (2**16, 2**8, 2**8))
+    with pytest.raises(PlanError, match=r"4294967296 voxels is too large.*smaller chunks"):
+        measure_slices(labels, offset=(0, 0, 0), shape=labels.shape, max_distance_z=1)

@@ -110,7 +110,7 @@ def link(
     with the greatest overlap left to it and then the smaller first voxel.
 
     Two tasks a block, and a few a slab, which is all chunks with the same slices. Each chunk is
-    computed once per computation; numbers of sections wait on disk. Tables hold 32 bytes a
+    computed once per computation; the runs of the sections wait on disk. Tables hold 32 bytes a
     section and 24 a pair of overlapping ones; a task holds those of one slab and of the
     ``max_distance_z`` slices above it, so that thin chunks along z bound the memory. Objects are
     numbered slab by slab from below, which carries only the chains that go on.

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from volproc.core.errors import DtypeError
 from volproc.core.types import Index, Shape
-from volproc.io.chunk_files import ChunkFiles, write_array
-from volproc.reduce.components import relabel
+from volproc.io.chunk_files import write_array
 from volproc.reduce.linking import (
     Chains,
     LinkRule,
@@ -28,14 +27,20 @@ from volproc.reduce.linking import (
     number_chains,
 )
 from volproc.reduce.linking_stitch3d import Stitching, no_stitching, stitch_slices
-from volproc.reduce.linking_tables import SliceTable, join_slices, measure_slices, merge_slices
+from volproc.reduce.linking_tables import (
+    SliceRuns,
+    SliceTable,
+    join_slices,
+    measure_slices,
+    merge_slices,
+)
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockSections:
-    """What a block says of its sections; their numbers in it stay on disk."""
+    """What a block says of its sections; their voxels stay on disk."""
 
     index: Index
     table: SliceTable
@@ -55,30 +60,6 @@ class LinkJob:
         """Size of the volume, voxels."""
         return tuple(map(sum, self.cuts))
 
-    @property
-    def local(self) -> ChunkFiles:
-        """Numbers of sections in their blocks."""
-        return self._files("local", self.cuts[0])
-
-    @property
-    def bottom(self) -> ChunkFiles:
-        """First slices of each chunk, as many as links may reach."""
-        return self._files("bottom", self._borders)
-
-    @property
-    def top(self) -> ChunkFiles:
-        """Last slices of each chunk, likewise."""
-        return self._files("top", self._borders)
-
-    @property
-    def _borders(self) -> tuple[int, ...]:
-        return tuple(min(n, self.rule.distance) for n in self.cuts[0])
-
-    def _files(self, name: str, slices: tuple[int, ...]) -> ChunkFiles:
-        cuts = (slices, *self.cuts[1:])
-        folder = str(Path(self.folder) / name)
-        return ChunkFiles(folder, cuts, np.dtype(np.uint32), is_compressed=True)
-
     def slices(self, slab: int) -> tuple[int, int]:
         """First and last slice of a slab, the last exclusive."""
         edges = (0, *accumulate(self.cuts[0]))
@@ -94,6 +75,10 @@ class LinkJob:
         start = self.slices(slab)[0] - num_slices
         return [k for k in range(slab) if self.slices(k)[1] > start]
 
+    def runs_path(self, index: Index) -> Path:
+        """File of the runs of a block's sections."""
+        return Path(self.folder) / "runs" / f"{'.'.join(map(str, index))}.npy"
+
     def names_path(self, index: Index) -> Path:
         """File of the slice and label of each section of a block."""
         return Path(self.folder) / "names" / f"{'.'.join(map(str, index))}.npy"
@@ -104,14 +89,11 @@ class LinkJob:
 
 
 def measure_chunk(labels: npt.NDArray[Any], index: Index, offset: Shape, job: LinkJob) -> Any:
-    """Measure the sections of one chunk; keep their numbers for later."""
-    local, table = measure_slices(
+    """Measure the sections of one chunk; keep their runs for later."""
+    runs, table = measure_slices(
         labels, offset=offset, shape=job.shape, max_distance_z=job.rule.distance
     )
-    job.local.write_chunk(index, local)
-    if len(job.cuts[0]) > 1:
-        job.bottom.write_chunk(index, local[: job.rule.distance])
-        job.top.write_chunk(index, local[-job.rule.distance :])
+    _write(job.runs_path(index), runs.rows)
     _write(job.names_path(index), np.stack([table.z, table.label]))
     return BlockSections(index, table)
 
@@ -126,8 +108,8 @@ def join_chunks(
         slab, *column = report.index
         uppers = [(k, *column) for k in job.slabs_above(slab, job.rule.distance)]
         if uppers:
-            lower = (job.top.read_chunk(report.index), report.table)
-            others = [(job.bottom.read_chunk(i), known[i]) for i in uppers]
+            lower = (_last_slices(job, report.index, job.rule.distance), report.table)
+            others = [(_first_slices(job, i, job.rule.distance), known[i]) for i in uppers]
             tables.append(join_slices(lower, others, job.rule.distance))
     return merge_slices(tables)
 
@@ -173,20 +155,23 @@ def _write_objects(job: LinkJob, slab: int, own: SliceTable, ids: Ints, reach: I
 
 def relabel_chunk(job: LinkJob, index: Index) -> npt.NDArray[Any]:
     """Final labels of one chunk."""
-    return relabel(job.local.read_chunk(index), _objects_of(job, index)[0], dtype=job.dtype)
+    return _runs_of(job, index).paint(_objects_of(job, index)[0].astype(job.dtype))
 
 
 def fill_chunk(job: LinkJob, index: Index) -> npt.NDArray[Any]:
     """Final labels of one chunk, with the gaps of the objects painted."""
     slab, *column = index
     near = job.rule.distance - 1
-    below = [(job.top, (k, *column)) for k in job.slabs_below(slab, near)]
-    above = [(job.bottom, (k, *column)) for k in job.slabs_above(slab, near)]
+    below = [(k, *column) for k in job.slabs_below(slab, near)]
+    above = [(k, *column) for k in job.slabs_above(slab, near)]
+    parts = [(at, _last_slices(job, at, near)) for at in below]
+    parts.append((index, _runs_of(job, index)))
+    parts += [(at, _first_slices(job, at, near)) for at in above]
     ids, leaps = [], []
-    for files, at in (*below, (job.local, index), *above):
-        local, (objects, reach) = files.read_chunk(at), _objects_of(job, at)
-        ids.append(relabel(local, objects, dtype=job.dtype))
-        leaps.append(relabel(local, reach, dtype=np.uint32))
+    for at, runs in parts:
+        objects, reach = _objects_of(job, at)
+        ids.append(runs.paint(objects.astype(job.dtype)))
+        leaps.append(runs.paint(reach.astype(np.uint32)))
     start = sum(len(part) for part in ids[: len(below)])
     return fill_slices(
         np.concatenate(ids),
@@ -195,6 +180,27 @@ def fill_chunk(job: LinkJob, index: Index) -> npt.NDArray[Any]:
         stop=start + job.cuts[0][slab],
         max_distance_z=job.rule.distance,
     )
+
+
+def _runs_of(job: LinkJob, index: Index) -> SliceRuns:
+    shape = tuple(cut[i] for cut, i in zip(job.cuts, index, strict=True))
+    return SliceRuns(np.load(job.runs_path(index), allow_pickle=False), shape)
+
+
+def _first_slices(job: LinkJob, index: Index, num_slices: int) -> SliceRuns:
+    return _mapped(job, index).between(0, num_slices)
+
+
+def _last_slices(job: LinkJob, index: Index, num_slices: int) -> SliceRuns:
+    runs = _mapped(job, index)
+    return runs.between(runs.shape[0] - num_slices, runs.shape[0])
+
+
+def _mapped(job: LinkJob, index: Index) -> SliceRuns:
+    """Runs of a block on disk, of which only what is taken is read."""
+    shape = tuple(cut[i] for cut, i in zip(job.cuts, index, strict=True))
+    path = job.runs_path(index)
+    return SliceRuns(np.load(path, mmap_mode="r", allow_pickle=False), shape)
 
 
 def _objects_of(job: LinkJob, index: Index) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.errors import ConfigError, nearest
-from volproc.reduce.components import relabel
 from volproc.reduce.linking_kernels import fill_between, follow_chains
 from volproc.reduce.linking_stitch3d import Stitching, no_stitching, stitch_slices
 from volproc.reduce.linking_tables import SliceTable, measure_slices, merge_slices
@@ -273,7 +272,7 @@ def link_array(
     [[[1, 1, 0]], [[0, 0, 0]], [[1, 1, 2]]]
     """
     rule = rule or LinkRule()
-    local, table = measure_slices(
+    runs, table = measure_slices(
         slices, offset=(0, 0, 0), shape=slices.shape, max_distance_z=rule.distance
     )
     merged = merge_slices([table])
@@ -289,13 +288,9 @@ def link_array(
     row = np.lexsort((table.label, table.z))  # of each row of the merged table
     lut, leaps = np.zeros((2, len(ids) + 1), np.uint64)
     lut[row + 1], leaps[row + 1] = ids, reach
-    labels = relabel(local, lut)
+    labels = runs.paint(lut)
     if fill_gaps:
         labels = fill_slices(
-            labels,
-            relabel(local, leaps),
-            start=0,
-            stop=len(labels),
-            max_distance_z=rule.distance,
+            labels, runs.paint(leaps), start=0, stop=len(labels), max_distance_z=rule.distance
         )
     return labels, done.num_objects

@@ -9,15 +9,52 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.errors import DtypeError, ShapeError
+from volproc.core.errors import DtypeError, PlanError, ShapeError
 from volproc.core.types import Shape
-from volproc.reduce.linking_kernels import count_overlaps, number_sections
+from volproc.reduce.linking_kernels import count_overlaps, number_sections, paint_runs
 from volproc.reduce.placement import check_place, global_index
 
 Ints = npt.NDArray[np.int64]
 
+MAX_BLOCK_VOXELS = 2**32 - 1
+
 UNSEEN = np.int64(2**63 - 1)
 """First voxel of a section that a table only refers to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceRuns:
+    """Slices as runs along x: where each begins and ends, and which section it belongs to."""
+
+    rows: npt.NDArray[np.uint32]
+    """First voxel and end, as raster indices in these slices, and number from 1, (3, m)."""
+
+    shape: Shape
+    """Size of the slices, (z, y, x)."""
+
+    @property
+    def plane(self) -> int:
+        """Voxels of one slice."""
+        return self.shape[1] * self.shape[2]
+
+    def between(self, start: int, stop: int) -> SliceRuns:
+        """Some of the slices, in memory of their own."""
+        start, stop = max(0, start), min(stop, self.shape[0])
+        edges = np.searchsorted(self.rows[0], [start * self.plane, stop * self.plane])
+        rows = np.array(self.rows[:, edges[0] : edges[1]])
+        rows[:2] -= np.uint32(start * self.plane)
+        return SliceRuns(rows, (stop - start, *self.shape[1:]))
+
+    def split(self) -> list[npt.NDArray[np.uint32]]:
+        """Runs of each slice."""
+        edges = np.searchsorted(self.rows[0], np.arange(1, self.shape[0]) * self.plane)
+        return [np.ascontiguousarray(part) for part in np.split(self.rows, edges, axis=1)]
+
+    def paint(self, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give each voxel what a table holds for its number; 0 outside of sections."""
+        out = np.zeros(self.shape, table.dtype)
+        paint_runs(self.rows, table, out.reshape(-1))
+        return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +109,7 @@ class SliceTable:
 
 def measure_slices(
     labels: npt.NDArray[Any], *, offset: Shape, shape: Shape, max_distance_z: int
-) -> tuple[npt.NDArray[np.uint32], SliceTable]:
+) -> tuple[SliceRuns, SliceTable]:
     """Number the sections of one block, measure them, and count which overlap.
 
     Parameters
@@ -89,8 +126,8 @@ def measure_slices(
 
     Returns
     -------
-    local : ndarray of uint32, (z, y, x)
-        Number of each voxel's section, from 1, 0 outside: row + 1 of the table.
+    runs : SliceRuns
+        The voxels of the sections, which are numbered from 1: row + 1 of the table.
     table : SliceTable
         In the order of first voxels.
 
@@ -98,79 +135,79 @@ def measure_slices(
     ------
     DtypeError
         If labels are not integers, negative or above 2**63 - 1.
+    PlanError
+        If the block has 2**32 voxels or more.
     ShapeError
         If the block does not lie in the volume.
 
     Notes
     -----
-    One pass over runs of equal labels and one for each distance. Memory: four bytes a voxel for
-    the numbers; tables follow the runs of the block.
+    One pass over voxels and, for each distance, one over runs. Memory: twelve bytes a run, and
+    while it runs 44.
 
     Examples
     --------
     >>> stack = np.array([[[7, 7, 0, 5]], [[0, 5, 5, 5]]])
-    >>> local, table = measure_slices(stack, offset=(0, 0, 0), shape=(2, 1, 4), max_distance_z=1)
-    >>> local.tolist()
-    [[[1, 1, 0, 2]], [[0, 3, 3, 3]]]
+    >>> runs, table = measure_slices(stack, offset=(0, 0, 0), shape=(2, 1, 4), max_distance_z=1)
+    >>> runs.rows.T.tolist()
+    [[0, 2, 1], [3, 4, 2], [5, 8, 3]]
     >>> table.label.tolist(), table.area.tolist()
     ([7, 5, 5], [2, 1, 3])
     >>> np.stack([table.lower, table.upper, table.count]).T.tolist()
     [[0, 2, 1], [1, 2, 1]]
     """
     check_place(labels.shape, offset, shape)
-    values = _as_unsigned(labels)
-    local = np.empty(labels.shape, np.uint32)
-    label, rows = number_sections(values, local)
+    if labels.size > MAX_BLOCK_VOXELS:
+        msg = (
+            f"a block of {labels.size} voxels is too large to link, the limit is "
+            f"{MAX_BLOCK_VOXELS}. Use smaller chunks."
+        )
+        raise PlanError(msg)
+    label, rows, voxels = number_sections(_as_unsigned(labels))
     if label.size and label.max() > np.iinfo(np.int64).max:
         msg = (
             f"labels reach up to {np.iinfo(np.int64).max}, got {label.max()}. Number the "
             "instances of each slice from 1."
         )
         raise DtypeError(msg)
-    pairs = count_pairs(local, local, max_distance_z, within=True)
+    runs = SliceRuns(voxels, labels.shape)
+    one, other, count = count_pairs(runs, runs, gap=0, max_distance_z=max_distance_z)
     table = SliceTable(
         z=rows[:, 0] + offset[0],
         label=label.astype(np.int64),
         area=rows[:, 1].copy(),
         first=global_index(rows[:, 2], labels.shape, offset, shape),
-        lower=pairs[0] - 1,
-        upper=pairs[1] - 1,
-        count=pairs[2],
+        lower=one - 1,
+        upper=other - 1,
+        count=count,
     )
-    return local, table
+    return runs, table
 
 
 def count_pairs(
-    lower: npt.NDArray[np.uint32],
-    upper: npt.NDArray[np.uint32],
-    max_distance_z: int,
-    *,
-    within: bool = False,
+    lower: SliceRuns, upper: SliceRuns, *, gap: int, max_distance_z: int
 ) -> tuple[Ints, Ints, Ints]:
     """Numbers of sections that overlap across slices, with their common voxels.
 
     Parameters
     ----------
-    lower, upper : ndarray of uint32, (z, y, x)
-        Numbers of sections of two runs of slices; the first slice of ``upper`` follows on the
-        last of ``lower``.
+    lower, upper : SliceRuns
+        Two runs of slices with the same y, x.
+    gap : int
+        Slices from the first of ``lower`` to the first of ``upper``; 0 if both are the same.
     max_distance_z : int
         Slices between two sections, at most.
-    within : bool
-        Both are the same slices.
 
     Returns
     -------
     one, other, count : ndarray of int64, (m,)
         Number in ``lower``, number in ``upper``, voxels.
     """
-    depth = 0 if within else len(lower)
-    farthest = min(max_distance_z, len(lower) + len(upper))
+    below, above = lower.split(), upper.split()
     parts = [
-        count_overlaps(lower[i].reshape(-1), upper[i + step - depth].reshape(-1))
-        for i in range(len(lower))
-        for step in range(1, farthest + 1)
-        if 0 <= i + step - depth < len(upper)
+        count_overlaps(below[i], above[j], (j - i) * lower.plane)
+        for i in range(len(below))
+        for j in range(max(0, i + 1 - gap), min(len(above), i + 1 - gap + max_distance_z))
     ]
     empty = np.zeros(0, np.int64)
     columns = zip(*parts, strict=True) if parts else ((), (), ())
@@ -179,34 +216,35 @@ def count_pairs(
 
 
 def join_slices(
-    lower: tuple[npt.NDArray[np.uint32], SliceTable],
-    uppers: Sequence[tuple[npt.NDArray[np.uint32], SliceTable]],
+    lower: tuple[SliceRuns, SliceTable],
+    uppers: Sequence[tuple[SliceRuns, SliceTable]],
     max_distance_z: int,
 ) -> SliceTable:
     """Count the overlaps of a block's last slices with the first of the blocks above it.
 
     Parameters
     ----------
-    lower, uppers : pair of ndarray of uint32 and SliceTable
-        Border slices, the last ``max_distance_z`` of one block and the first of each block above
-        it, from below; and the tables that `measure_slices` gave with them.
+    lower, uppers : pair of SliceRuns and SliceTable
+        The last ``max_distance_z`` slices of one block and the first of each block above it,
+        from below, all of a block that has fewer; and the tables that `measure_slices` gave.
 
     Returns
     -------
     table : SliceTable
         The pairs alone: it refers to sections, with an area of 0.
     """
-    planes = [numbers.astype(np.int64) for numbers, _ in uppers]
-    starts = np.cumsum([len(lower[1]), *(len(table) for _, table in uppers)])[:-1]
-    for part, start in zip(planes, starts, strict=True):
-        part[part > 0] += start
-    above = np.concatenate(planes)
-    one, other, count = count_pairs(lower[0], above.astype(np.uint32), max_distance_z)
-    used, rows = np.unique(np.concatenate([one, other]) - 1, return_inverse=True)
-    tables = [lower[1], *(table for _, table in uppers)]
+    tables, parts = [lower[1]], []
+    gap, start = lower[0].shape[0], len(lower[1])
+    for runs, table in uppers:
+        one, other, count = count_pairs(lower[0], runs, gap=gap, max_distance_z=max_distance_z)
+        parts.append((one - 1, other - 1 + start, count))
+        tables.append(table)
+        gap, start = gap + runs.shape[0], start + len(table)
+    one, other, count = (np.concatenate(column) for column in zip(*parts, strict=True))
+    used, rows = np.unique(np.concatenate([one, other]), return_inverse=True)
     return SliceTable(
-        z=np.concatenate([t.z for t in tables])[used],
-        label=np.concatenate([t.label for t in tables])[used],
+        z=_joined(tables, "z")[used],
+        label=_joined(tables, "label")[used],
         area=np.zeros(len(used), np.int64),
         first=np.full(len(used), UNSEEN),
         lower=rows[: len(one)],
