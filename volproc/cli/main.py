@@ -29,6 +29,8 @@ COMMANDS = {
     "segment": ("volproc.cli.segment:segment", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in a class map."),
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
+    "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
+    "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),
     "train": ("volproc.cli.train:train", "Train a model."),
 }
 """Name of a command → where it is, and its line in the help. A command's module is imported when

@@ -85,6 +85,10 @@ class ResumeError(VolprocError, RuntimeError):
     """An unfinished output that was begun with other settings, weights or input."""
 
 
+class VerifyError(VolprocError, RuntimeError):
+    """A run that cannot be verified: its record is missing, or its input or model has changed."""
+
+
 class ConfigError(VolprocError, ValueError):
     """A configuration that says something impossible or unknown."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Sink, Source
-from volproc.core.block import Block
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Region, region_shape
 from volproc.graph.spill import Spill
@@ -129,9 +128,9 @@ def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, 
         read = raw.nbytes
         scaled = scaling(raw)
         del raw
-        cut = list(_cut_patches(scaled, extent, starts, job.inference.patch))
-        outputs = job.inference.run(model, cut, model.device)
-        for start, output in zip(starts, outputs, strict=True):
+        cut = list(cut_patches(scaled, extent, starts, job.inference.patch))
+        passed = job.inference.run(model, cut, model.device)
+        for start, output in zip(starts, passed, strict=True):
             sums.add(start, output)
         del scaled, cut
     givers, takers = job.patches.neighbours(job.grid, index)
@@ -144,7 +143,9 @@ def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, 
             slice(s.start, s.start + n) for s, n in zip(block.write, strip.shape[1:], strict=True)
         )
         sums.give(corner, strip)
-    _finish(job, block, sums)
+    outputs = finish_region(job, block.write, sums, {p.kind: p.dtype for p in job.products})
+    for product in job.products:
+        product.store.write(block.write, outputs[product.kind])
     return {
         "patches": len(starts),
         "passes": len(starts) * job.inference.passes_per_patch,
@@ -165,28 +166,41 @@ class PredictWork:
         return predict_block(self.job, self.scaling, index)
 
 
-def _finish(job: PredictJob, block: Block, sums: Accumulator) -> None:
-    """Divide, compare and quantise a block by slabs, and write it."""
+def finish_region(
+    job: PredictJob, region: Region, sums: Accumulator, dtypes: Mapping[ProductKind, np.dtype[Any]]
+) -> dict[ProductKind, npt.NDArray[Any]]:
+    """Divide, compare and quantise the sums over a region by slabs.
+
+    Parameters
+    ----------
+    job : PredictJob
+        What the blocks share.
+    region : Region
+        What is finished; the sums cover it.
+    sums : Accumulator
+        To which all patches that touch the region have been added.
+    dtypes : mapping of kind to dtype
+        What is wanted.
+    """
     inference = job.inference
-    shape = region_shape(block.write)
+    shape = region_shape(region)
     outputs = {
-        p.kind: np.empty(shape if p.kind == "classes" else (inference.num_classes, *shape), p.dtype)
-        for p in job.products
+        kind: np.empty(shape if kind == "classes" else (inference.num_classes, *shape), dtype)
+        for kind, dtype in dtypes.items()
     }
-    for slab in _slabs(block.write):
-        here = shifted(slab, [s.start for s in block.write])
+    for slab in _slabs(region):
+        here = shifted(slab, [s.start for s in region])
         weights = sum_windows(
             job.patches, slab, kind=inference.window, sigma_scale=inference.sigma_scale
         )
         mean = sums.mean(slab, weights)
-        for product in job.products:
-            if product.kind == "classes":
-                outputs["classes"][here] = to_classes(mean, dtype=product.dtype)
+        for kind, dtype in dtypes.items():
+            if kind == "classes":
+                outputs["classes"][here] = to_classes(mean, dtype=dtype)
             else:
                 values = to_probabilities(mean, blend=inference.blend)
-                outputs["probabilities"][(slice(None), *here)] = quantize(values, product.dtype)
-    for product in job.products:
-        product.store.write(block.write, outputs[product.kind])
+                outputs["probabilities"][(slice(None), *here)] = quantize(values, dtype)
+    return outputs
 
 
 def quantize(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -200,7 +214,7 @@ def quantize(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArr
     return values.astype(dtype)
 
 
-def _cut_patches(
+def cut_patches(
     scaled: npt.NDArray[np.float32], extent: Region, starts: Iterable[Index], patch: Index
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Cut views of the patches; one that hangs over the volume's edge is padded with zeros.

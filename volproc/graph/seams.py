@@ -22,7 +22,14 @@ from volproc.graph.layers import (
 )
 from volproc.reduce.seam_judgement import judge_seams
 from volproc.reduce.seam_report import SeamRule
-from volproc.reduce.seams import Kind, join_blocks, lower_neighbours, merge_planes, scan_block
+from volproc.reduce.seams import (
+    Kind,
+    find_tiles,
+    join_blocks,
+    lower_neighbours,
+    merge_planes,
+    scan_block,
+)
 
 GROUP = 16
 """Blocks that one task of the tree's first level joins."""
@@ -100,6 +107,7 @@ def seam_report(
     cuts = find_cuts(chunks, shape, array.chunks[bool(num_channels) :])
     if num_channels:
         array = array.rechunk((-1, *array.chunks[1:]))
+    tiles = find_tiles(cuts)
     name = unique_name("seams")
     tasks: Graph = {}
     own_chunks = list(iterate_chunks(array.chunks[bool(num_channels) :]))
@@ -107,7 +115,12 @@ def seam_report(
     for chunk in own_chunks:
         tasks[(f"{name}-block", *chunk.index)] = (
             partial(
-                scan_block, kind=meaning, index=chunk.index, offset=chunk.offset, shape=shape
+                scan_block,
+                kind=meaning,
+                index=chunk.index,
+                offset=chunk.offset,
+                shape=shape,
+                tiles=tiles,
             ),
             (array.name, *lead, *chunk.index),
         )

@@ -48,10 +48,12 @@ class Sums:
     found: Floats
     expected: Floats
     weight: Floats
+    observations: Floats
 
     def over(self, planes: npt.NDArray[np.int64]) -> Sums:
         """Sums over sets of planes, one set a row."""
-        return Sums(*(a[planes].sum(axis=-1) for a in (self.found, self.expected, self.weight)))
+        columns = (self.found, self.expected, self.weight, self.observations)
+        return Sums(*(column[planes].sum(axis=-1) for column in columns))
 
     def plus(self, other: Sums) -> Sums:
         """Sums over the planes of both."""
@@ -59,6 +61,7 @@ class Sums:
             self.found + other.found,
             self.expected + other.expected,
             self.weight + other.weight,
+            self.observations + other.observations,
         )
 
 
@@ -94,7 +97,8 @@ def judge_seams(
     replacement and treated in the same way, whose effect lies at least as far from their median;
     it is never below one over the number of such sets. Its deviation is the distance from their
     median in robust standard deviations (1.4826 times the median absolute deviation, at least
-    the sampling error ``1 / sqrt(weight)``). A finding fails if effect, p-value and deviation all
+    the sampling error ``1 / sqrt(n)`` of ``n`` observations: objects, thousands of their voxels, or
+    pairs of intensities). A finding fails if effect, p-value and deviation all
     pass the bounds of the rule; a p-value counts as small too where no smaller one exists, so
     that a single seam can fail. With fewer than 20 sets nothing is judged.
     """
@@ -163,7 +167,7 @@ def _expect(measure: Measure, a: int, axis: AxisPlanes) -> Sums:
     usual = found[is_control].sum() / total if total > 0 else 0.0
     ratio = np.full(len(here), usual)
     np.divide(tops, bottoms, out=ratio, where=bottoms > 0)
-    return Sums(found, np.maximum(ratio, 0.0) * weight, weight)
+    return Sums(found, np.maximum(ratio, 0.0) * weight, weight, measure.observations[a])
 
 
 def _draw(axis: AxisPlanes, num_draws: int, seed: tuple[int, int]) -> Ints:
@@ -201,7 +205,7 @@ def _judge(
         if len(effects) >= LEAST_SETS:
             middle = float(np.median(effects))
             spread = 1.4826 * float(np.median(np.abs(effects - middle)))
-            deviation = (effect - middle) / max(spread, 1 / sqrt(float(seam.weight)))
+            deviation = (effect - middle) / max(spread, 1 / sqrt(float(seam.observations)))
             num_beyond = int((np.abs(effects - middle) >= abs(effect - middle)).sum())
             p_value = max((1 + num_beyond) / (1 + len(effects)), 1 / num_sets)
             is_rare = p_value <= max(rule.significance, 1 / num_sets)
@@ -254,9 +258,7 @@ def _places(measure: Measure, name: str, axis: AxisPlanes, sums: Sums) -> list[S
 def _profiles(measure: Measure, names: str) -> dict[str, tuple[float, ...]]:
     return {
         name: tuple(_figure(measure, n, d) for n, d in zip(top, weight, strict=True))
-        for name, top, weight in zip(
-            names, measure.numerators, measure.denominators, strict=True
-        )
+        for name, top, weight in zip(names, measure.numerators, measure.denominators, strict=True)
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from numba import njit
 
@@ -15,9 +16,6 @@ Array = npt.NDArray[Any]
 
 # Columns of the counts of labels at a plane, and of the voxels of the slice above it.
 BOTH, CHANGED, ONE, FOREGROUND, NUM_COUNTS = 0, 1, 2, 3, 4
-
-MANTISSA_BITS = 23
-"""Stored bits of a float32's mantissa."""
 
 
 @njit(cache=True, nogil=True)
@@ -50,21 +48,24 @@ def count_pairs(labels: Array, counts: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def sum_mantissas(bits: Array, sums: Array, counts: Array) -> None:
-    """Sum non-negative float32, given as their bits, by exponent: exactly, in any order.
+def sum_mantissas(bits: Array, sizes: Array, signed: Array, counts: Array) -> None:
+    """Sum float32, given as their bits, by exponent: exactly, in any order.
 
-    ``bits`` is (outer, planes, inner) uint32, ``sums`` (planes, 255) int64 in units of the last
-    place of each exponent, ``counts`` (planes,) int64. What is not finite is left out.
+    ``bits`` is (outer, planes, inner) uint32; ``sizes`` and ``signed`` are (planes, 255) int64 and
+    get absolute and signed mantissas; ``counts``, (planes,) int64, their number. What is not
+    finite is left out.
     """
     outer, middle, inner = bits.shape
     for i in range(outer):
         for j in range(middle):
             for k in range(inner):
-                exponent = bits[i, j, k] >> 23
-                mantissa = bits[i, j, k] & 0x7FFFFF
+                value = np.int64(bits[i, j, k])
+                exponent = (value >> 23) & 0xFF
+                mantissa = value & 0x7FFFFF
                 if exponent == 255:
                     continue
                 if exponent > 0:
                     mantissa |= 0x800000
-                sums[j, exponent] += mantissa
+                sizes[j, exponent] += mantissa
+                signed[j, exponent] += mantissa if value < 0x80000000 else -mantissa
                 counts[j] += 1

@@ -11,10 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.reduce.seam_kernels import BOTH, CHANGED, FOREGROUND, ONE
-from volproc.reduce.seams import JUMP, PAIRS, UNIT, PlaneCounts
+from volproc.reduce.seams import JUMP, PAIRS, STEP, UNIT, Counts, PlaneCounts
 from volproc.reduce.tables import ObjectTable
 
 Floats = npt.NDArray[np.float64]
+
+Planes = tuple[Floats, ...]
+"""One array an axis, (n - 1,); plane ``p`` lies before slice ``p + 1``."""
+
+UNITS = round(1 / UNIT)
+"""Units of a sum of intensities that make one."""
+
+PATCH = 1000
+"""Voxels of a plane that count as one observation where objects are larger."""
 
 Effect = Callable[[Floats, Floats, Floats], Floats]
 """Effect size of (found, expected, weight), each summed over a set of planes; NaN where there is
@@ -23,14 +32,16 @@ nothing to see."""
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of all planes, as a ratio; plane ``p`` lies before slice ``p + 1``."""
+    """One figure of all planes, as a ratio."""
 
     name: str
-    numerators: tuple[Floats, ...]
-    """One array an axis, (n - 1,)."""
+    numerators: Planes
 
-    denominators: tuple[Floats, ...]
-    """Likewise: the weight of each plane."""
+    denominators: Planes
+    """The weight of each plane."""
+
+    observations: Planes
+    """How many independent things are seen at each plane."""
 
     effect: Effect
     """How far two ratios are apart."""
@@ -40,28 +51,59 @@ class Measure:
 
 
 def find_measures(counts: PlaneCounts) -> list[Measure]:
-    """Figures of a volume: five of labels, one of intensities."""
-    if counts.kind == "intensity":
-        jumps = tuple(_jumps(c[1:, JUMP]) for c in counts.axes)
-        pairs = tuple(c[1:, PAIRS].astype(np.float64) for c in counts.axes)
-        return [Measure("jump", jumps, pairs, relative_change)]
+    """Figures of a volume: six of labels, or three of intensities."""
+    return _of_labels(counts) if counts.kind == "labels" else _of_intensities(counts)
+
+
+def _of_labels(counts: PlaneCounts) -> list[Measure]:
     both, changed, one, voxels = (
-        [c[:, column].astype(np.float64) for c in counts.axes]
+        tuple(c[:, column].astype(np.float64) for c in counts.axes)
         for column in (BOTH, CHANGED, ONE, FOREGROUND)
     )
     either = tuple((b + o)[1:] for b, o in zip(both, one, strict=True))
-    area = [prod(counts.shape) / n for n in counts.shape]
+    lone = tuple(o[1:] for o in one)
     beside = tuple(v[1:] + v[:-1] for v in voxels)
+    area = [prod(counts.shape) / n for n in counts.shape]
     room = tuple(np.full(len(v), 2.0 * a) for v, a in zip(beside, area, strict=True))
     ends = [_ends(counts.objects, a, n) for a, n in enumerate(counts.shape)]
     sizes = [_sizes(counts.objects, a, n) for a, n in enumerate(counts.shape)]
+    objects = tuple(s[1] for s in sizes)
+
+    def of_voxels(name: str, tops: Planes, bottoms: Planes, effect: Effect) -> Measure:
+        # Voxels of one object are alike: each voxel is no observation of its own.
+        seen = tuple(np.maximum(o, b / PATCH) for o, b in zip(objects, bottoms, strict=True))
+        return Measure(name, tops, bottoms, seen, effect)
+
+    stops, sides = tuple(e[0] for e in ends), tuple(e[1] for e in ends)
     return [
-        Measure("changed", tuple(c[1:] for c in changed), tuple(b[1:] for b in both), cohens_h),
-        Measure("ended", tuple(o[1:] for o in one), either, cohens_h),
-        Measure("objects", tuple(e[0] for e in ends), tuple(e[1] for e in ends), cohens_h),
-        Measure("size", tuple(s[0] for s in sizes), tuple(s[1] for s in sizes), shift, exp),
-        Measure("density", beside, room, relative_change),
+        of_voxels("changed", tuple(c[1:] for c in changed), tuple(b[1:] for b in both), cohens_h),
+        of_voxels("ended", lone, either, cohens_h),
+        of_voxels("ended beside", _beside(lone), _beside(either), cohens_h),
+        Measure("objects", stops, sides, sides, cohens_h),
+        Measure("size", tuple(s[0] for s in sizes), objects, objects, shift, exp),
+        of_voxels("density", beside, room, relative_change),
     ]
+
+
+def _of_intensities(counts: PlaneCounts) -> list[Measure]:
+    jumps = tuple(_in_units(c[1:, JUMP]) for c in counts.axes)
+    pairs = tuple(c[1:, PAIRS].astype(np.float64) for c in counts.axes)
+    steps = tuple(_steps(c) for c in counts.axes)
+    tiles = tuple(
+        np.where(p > 0, float(c.shape[1] - STEP), 0.0)
+        for c, p in zip(counts.axes, pairs, strict=True)
+    )
+    return [
+        Measure("jump", jumps, pairs, pairs, relative_change),
+        Measure("jump beside", _beside(jumps), _beside(pairs), _beside(pairs), relative_change),
+        Measure("step", steps, pairs, tiles, relative_change),
+    ]
+
+
+def _beside(planes: Planes) -> Planes:
+    """Sums over the two planes next to each plane."""
+    padded = (np.pad(p, 1) for p in planes)
+    return tuple(p[2:] + p[:-2] for p in padded)
 
 
 def cohens_h(found: Floats, expected: Floats, weight: Floats) -> Floats:
@@ -102,14 +144,15 @@ def shift(found: Floats, expected: Floats, weight: Floats) -> Floats:
         return (found - expected) / weight
 
 
-def _jumps(sums: npt.NDArray[Any]) -> Floats:
-    """Sums of jumps in the voxels' own unit, correctly rounded."""
-    return np.array([int(s) * UNIT if s < 2**53 else _scaled(int(s)) for s in sums], np.float64)
+def _steps(counts: Counts) -> Floats:
+    """Absolute signed sums of the tiles of each plane, added up."""
+    return _in_units(np.abs(counts[1:, STEP:]).sum(axis=1))
 
 
-def _scaled(units: int) -> float:
-    # UNIT is a power of two: a division of integers rounds once, where float(units) may overflow.
-    return units / round(1 / UNIT)
+def _in_units(sums: npt.NDArray[Any]) -> Floats:
+    """Integer sums in the voxels' own unit, correctly rounded."""
+    # A division of integers rounds once, where float(sum) may overflow.
+    return np.array([int(s) / UNITS for s in sums], np.float64)
 
 
 def _ends(objects: ObjectTable, axis: int, size: int) -> tuple[Floats, Floats]:

@@ -31,7 +31,7 @@ class SeamRule:
 
     significance: float = 0.01
     min_deviation: float = 5.0
-    min_effect: float = 0.2
+    min_effect: float = 0.1
     num_draws: int = 999
 
     def __post_init__(self) -> None:

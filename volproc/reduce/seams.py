@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise, product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +15,7 @@ from volproc.core.errors import DtypeError
 from volproc.core.types import Index, Shape
 from volproc.reduce.objects import measure_block
 from volproc.reduce.seam_kernels import (
-    MANTISSA_BITS,
+    FOREGROUND,
     NUM_COUNTS,
     count_pairs,
     sum_mantissas,
@@ -25,8 +27,32 @@ Kind = Literal["labels", "intensity"]
 Counts = npt.NDArray[Any]
 """Rows of planes: int64 for labels, Python integers for intensities."""
 
-JUMP, PAIRS, NUM_JUMPS = 0, 1, 2
-"""Columns of an intensity's counts: sum of the jumps in units of 2**-149, and their number."""
+JUMP, PAIRS, STEP = 0, 1, 2
+"""Columns of an intensity's counts: sum of the absolute differences in units of 2**-149, their
+number, and from `STEP` on the signed sum over each tile of the plane."""
+
+UNIT = 2.0**-149
+"""The smallest float32."""
+
+Tiles = tuple[tuple[int, ...], ...]
+"""Edges of the tiles along each axis, 0 and the size of the volume included."""
+
+MOST_TILES = 8
+"""Tiles along an axis: more would tell little more, and take memory at every plane."""
+
+
+def find_tiles(cuts: Sequence[Sequence[int]]) -> Tiles:
+    """Cut planes into tiles of whole blocks, whose steps are seen apart.
+
+    >>> find_tiles(((2, 2, 1), (1,) * 20))
+    ((0, 2, 4, 5), (0, 3, 6, 9, 12, 15, 18, 20))
+    """
+    tiles = []
+    for cut in cuts:
+        edges = (0, *accumulate(cut))
+        every = -(-len(cut) // MOST_TILES)
+        tiles.append((*edges[:-1:every], edges[-1]))
+    return tuple(tiles)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +80,7 @@ class BlockPlanes:
 
     index: Index
     offset: Shape
+    tiles: Tiles
     counts: PlaneCounts
     """Rows of this block only; the first one lacks the pairs with the block before."""
 
@@ -65,7 +92,13 @@ class BlockPlanes:
 
 
 def scan_block(
-    block: npt.NDArray[Any], *, kind: Kind, index: Index, offset: Shape, shape: Shape
+    block: npt.NDArray[Any],
+    *,
+    kind: Kind,
+    index: Index,
+    offset: Shape,
+    shape: Shape,
+    tiles: Tiles,
 ) -> BlockPlanes:
     """Count what happens at every plane inside one block.
 
@@ -79,6 +112,8 @@ def scan_block(
         Place of the block among the blocks.
     offset, shape : tuple of int
         First voxel of the block in the volume, and size of the volume.
+    tiles : tuple of tuple of int
+        Of `find_tiles`.
 
     Returns
     -------
@@ -95,29 +130,26 @@ def scan_block(
     float32, and their differences are summed exactly, by exponent.
     """
     values = _prepare(block, kind)
-    lead = values.ndim - len(shape)
-    axes = tuple(_count_along(values, lead + a, kind) for a in range(len(shape)))
+    if values.ndim == len(shape):
+        values = values[None]  # one channel
+    axes = tuple(_count_along(values, a, kind, offset, tiles) for a in range(len(shape)))
     objects = (
-        measure_block(values, offset=offset, shape=shape)
+        measure_block(values[0], offset=offset, shape=shape)
         if kind == "labels"
         else empty_table(len(shape))
     )
-    first = [
-        None if offset[a] == 0 else np.ascontiguousarray(np.take(values, 0, lead + a))
-        for a in range(len(shape))
-    ]
-    last = [
-        None
-        if offset[a] + values.shape[lead + a] == shape[a]
-        else np.ascontiguousarray(np.take(values, -1, lead + a))
-        for a in range(len(shape))
-    ]
-    return BlockPlanes(index, offset, PlaneCounts(kind, axes, objects), tuple(first), tuple(last))
+    first: list[npt.NDArray[Any] | None] = []
+    last: list[npt.NDArray[Any] | None] = []
+    for a, (start, size) in enumerate(zip(offset, shape, strict=True)):
+        stop = start + values.shape[1 + a]
+        first.append(None if start == 0 else values.take([0], 1 + a))
+        last.append(None if stop == size else values.take([-1], 1 + a))
+    return BlockPlanes(
+        index, offset, tiles, PlaneCounts(kind, axes, objects), tuple(first), tuple(last)
+    )
 
 
-def join_block(
-    block: BlockPlanes, before: Mapping[int, BlockPlanes], shape: Shape
-) -> PlaneCounts:
+def join_block(block: BlockPlanes, before: Mapping[int, BlockPlanes], shape: Shape) -> PlaneCounts:
     """Counts of one block, and of the planes that it shares with the blocks before it.
 
     Parameters
@@ -143,7 +175,7 @@ def join_block(
         if near is not None:
             far = before[axis].last[axis]
             assert far is not None  # only the last block of an axis has none
-            whole[start] += _count_between(far, near, kind)
+            whole[start] += _count_between(far, near, block, axis)
         axes.append(whole)
     return PlaneCounts(kind, tuple(axes), block.counts.objects)
 
@@ -158,7 +190,9 @@ def join_blocks(
 
 def merge_planes(parts: Sequence[PlaneCounts]) -> PlaneCounts:
     """Merge counts of different blocks, in any order and any tree."""
-    axes = tuple(sum(columns[1:], columns[0]) for columns in zip(*(p.axes for p in parts)))
+    axes = tuple(
+        sum(columns[1:], columns[0]) for columns in zip(*(p.axes for p in parts), strict=True)
+    )
     tables = [p.objects for p in parts]
     return PlaneCounts(parts[0].kind, axes, merge_tables(tables))
 
@@ -264,43 +298,70 @@ def _prepare(block: npt.NDArray[Any], kind: Kind) -> npt.NDArray[Any]:
     return np.ascontiguousarray(block, np.float32)
 
 
-def _count_along(values: npt.NDArray[Any], axis: int, kind: Kind) -> Counts:
-    """Counts at the planes across one axis of an array."""
-    middle = values.shape[axis]
-    outer, inner = values.shape[:axis], values.shape[axis + 1 :]
-    lined = values.reshape(int(np.prod(outer, dtype=int)), middle, int(np.prod(inner, dtype=int)))
+def _count_along(
+    values: npt.NDArray[Any], axis: int, kind: Kind, offset: Shape, tiles: Tiles
+) -> Counts:
+    """Counts at the planes across one axis of an array with a channel axis first."""
     if kind == "labels":
-        counts = np.zeros((middle, NUM_COUNTS), np.int64)
-        count_pairs(lined, counts)
+        counts = np.zeros((values.shape[1 + axis], NUM_COUNTS), np.int64)
+        count_pairs(_lined(values, 1 + axis), counts)
         return counts
-    found = np.zeros((middle, NUM_JUMPS), object)
+    sides = [len(edges) - 1 for a, edges in enumerate(tiles) if a != axis]
+    found = np.zeros((values.shape[1 + axis], STEP + len(values) * prod(sides)), object)
     with np.errstate(invalid="ignore"):  # infinite less infinite is left out below
-        jumps = np.abs(np.diff(lined, axis=1))
-    sums = np.zeros((middle - 1, 255), np.int64)
-    pairs = np.zeros(middle - 1, np.int64)
-    sum_mantissas(np.ascontiguousarray(jumps).view(np.uint32), sums, pairs)
-    found[1:, JUMP] = [_to_integer(row) for row in sums]
-    found[1:, PAIRS] = pairs.tolist()
+        steps = np.diff(values, axis=1 + axis)
+    for place, region in _tiles_of(values.shape[1:], axis, offset, tiles):
+        for channel, part in enumerate(steps):
+            column = STEP + int(np.ravel_multi_index((channel, *place), (len(values), *sides)))
+            bits = _lined(np.ascontiguousarray(part[region]), axis).view(np.uint32)
+            sizes, signed = np.zeros((2, bits.shape[1], 255), np.int64)
+            pairs = np.zeros(bits.shape[1], np.int64)
+            sum_mantissas(bits, sizes, signed, pairs)
+            found[1:, JUMP] += [_to_integer(row) for row in sizes]
+            found[1:, PAIRS] += pairs.tolist()
+            found[1:, column] += [_to_integer(row) for row in signed]
     return found
 
 
-def _count_between(far: npt.NDArray[Any], near: npt.NDArray[Any], kind: Kind) -> Counts:
+def _lined(values: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """View of an array with three axes, of which the middle one is the given one."""
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    return values.reshape(prod(before), values.shape[axis], prod(after))
+
+
+def _tiles_of(
+    size: Shape, axis: int, offset: Shape, tiles: Tiles
+) -> Iterator[tuple[Index, tuple[slice, ...]]]:
+    """Tiles that a block touches, by their place in the plane, and what of the block is theirs."""
+    spans: list[list[tuple[int | None, slice]]] = []
+    for a, (n, start, edges) in enumerate(zip(size, offset, tiles, strict=True)):
+        if a == axis:
+            spans.append([(None, slice(None))])
+            continue
+        cuts = [(max(low - start, 0), min(high - start, n)) for low, high in pairwise(edges)]
+        spans.append([(i, slice(low, high)) for i, (low, high) in enumerate(cuts) if low < high])
+    for combination in product(*spans):
+        yield (
+            tuple(i for i, _ in combination if i is not None),
+            tuple(part for _, part in combination),
+        )
+
+
+def _count_between(
+    far: npt.NDArray[Any], near: npt.NDArray[Any], block: BlockPlanes, axis: int
+) -> Counts:
     """Counts at the plane between the slices of two blocks, without the slices' own voxels."""
-    pair = np.stack([far.ravel(), near.ravel()])
-    row = _count_along(pair, 0, kind)[1]
+    pair = np.concatenate([far, near], axis=1 + axis)
+    kind = block.counts.kind
+    row: Counts = _count_along(pair, axis, kind, block.offset, block.tiles)[1]
     if kind == "labels":
-        row[-1] = 0
+        row[FOREGROUND] = 0
     return row
 
 
 def _to_integer(sums: npt.NDArray[np.int64]) -> int:
     """Sum over the exponents as one integer, in units of 2**-149.
 
-    Exponents 0 (subnormal) and 1 have the same unit, 2**(1 - 127 - 23) = 2**-149.
+    Exponents 0 (subnormal) and 1 have the same unit.
     """
-    exponents = np.flatnonzero(sums)
-    return sum(int(sums[e]) << max(int(e) - 1, 0) for e in exponents)
-
-
-UNIT = 2.0 ** -(126 + MANTISSA_BITS)
-"""Value of one unit of a sum of jumps: the smallest float32."""
+    return sum(int(sums[e]) << max(int(e) - 1, 0) for e in np.flatnonzero(sums))

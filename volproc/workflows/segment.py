@@ -235,6 +235,8 @@ def _facts(task: SegmentTask, volume: Volume, spec: ModelSpec) -> dict[str, Any]
     """What the record says beside the description of the run."""
     return {
         "address": task.address,
+        "selection": task.selection,
+        "output": task.output,
         "voxel_size_angstrom": volume.voxel_size,
         "classes": dict(zip(spec.classes, range(spec.num_classes), strict=True)),
         "radii_angstrom": spec.radii,

@@ -1,0 +1,357 @@
+"""Verification: regions of a finished run computed again, compared bit by bit, and certified."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from volproc.core.arrays import Source, decoded_chunks
+from volproc.core.errors import ConfigError, VerifyError
+from volproc.core.events import Event, Observer, ignore
+from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.model import ModelSpec
+from volproc.core.volume import Volume
+from volproc.graph.block_predict import ProductKind
+from volproc.graph.predict import Settings, class_type, make_job
+from volproc.graph.run import run_stage
+from volproc.graph.scaling import ScalingRule, run_scaling
+from volproc.graph.spill import Spill
+from volproc.io.chunk_files import write_bytes
+from volproc.io.open import open_
+from volproc.models.loading import read_spec
+from volproc.models.normalization import Scaling
+from volproc.models.views import find_views
+from volproc.plan.inference import Plan
+from volproc.reduce.seam_report import SeamReport
+from volproc.workflows.record import read_record, record_path, versions, work_path
+from volproc.workflows.regions import (
+    RegionWork,
+    covered,
+    differences,
+    random_regions,
+    shifted_regions,
+)
+from volproc.workflows.seams import check_seams
+
+STAGE = "verify"
+
+STORY = "volproc segment semantic"
+"""What makes runs that can be verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found."""
+
+    is_equal: bool
+    """Whether every voxel that was computed again has the bits that the run wrote."""
+
+    certificate: Path
+    """Where it is written down."""
+
+    facts: dict[str, Any]
+    """What the certificate says; JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run as its record describes it, with input and model as they are now."""
+
+    output: str
+    record: dict[str, Any]
+    volume: Volume
+    source: Source
+    spec: ModelSpec
+    settings: Settings
+    plan: Plan
+
+
+def verify(
+    run: str | os.PathLike[str],
+    *,
+    regions: int | Literal["all"] = 8,
+    seed: int = 0,
+    input_address: str = "",
+    model: str = "",
+    executor: Executor | None = None,
+    observe: Observer = ignore,
+) -> VerifyReport:
+    """Compute regions of a finished segmentation again, and compare them bit by bit.
+
+    The regions lie otherwise than the blocks of the run, and each is computed for itself from all
+    the patches that touch it: another chunking, without anything that blocks hand to each other.
+    Constants of the whole volume are found again too. A certificate is written beside the output.
+
+    Parameters
+    ----------
+    run : str or path
+        Class map that ``volproc segment semantic`` wrote, the record beside it, or a folder with
+        one such record.
+    regions : int or "all"
+        Random regions, each as large as a block; or the whole volume.
+    seed : int
+        Of the places of the regions.
+    input_address, model : str
+        Where the input and the model are now, if not where they were.
+    executor : Executor
+        Where regions run; in this thread by default.
+    observe : callable
+        Takes events.
+
+    Returns
+    -------
+    report : VerifyReport
+
+    Raises
+    ------
+    VerifyError
+        If there is no record of a finished run, or if the input or the model is not the same any
+        more.
+    ConfigError
+        If the number of regions makes no sense.
+
+    Notes
+    -----
+    Reads the input once for its statistics and the class map once for its seams. A region reads
+    a patch more on each side, and computes the patches that reach over its border whole: with
+    ``"all"`` patches go through the network several times, about
+    ``((block + patch) / stride)**3`` for each block instead of ``(block / stride)**3``. Memory is
+    that of a block of the run. An older certificate of the same run is replaced.
+
+    Points and labels that were derived from the class map are not part of the run.
+    """
+    _check_regions(regions)
+    runner = executor or SerialExecutor()
+    found = open_run(run, input_address=input_address, model=model)
+    rule = ScalingRule(found.spec, found.settings.replace_nonfinite, found.volume.name)
+    scaling, _ = run_scaling(found.source, rule, executor=runner, observe=observe)
+    chunks, shape = found.plan.chunks, found.plan.job.shape
+    boxes = (
+        shifted_regions(shape, chunks)
+        if regions == "all"
+        else random_regions(shape, chunks, regions, seed=seed)
+    )
+    job = make_job(found.source, found.spec, found.settings, found.plan, Spill(""), ())
+    written, dtypes = _open_outputs(found)
+    results: dict[int, dict[str, Any]] = {}
+    run_stage(
+        STAGE,
+        ((i,) for i in range(len(boxes))),
+        RegionWork(job, scaling, tuple(boxes), written, dtypes),
+        executor=runner,
+        observe=observe,
+        collect=lambda index, facts: results.__setitem__(index[0], facts),
+        total=len(boxes),
+    )
+    compared = [{k: v for k, v in results[i].items() if k != "time_s"} for i in sorted(results)]
+    classes = open_(found.output, voxel_size=found.volume.voxel_size)
+    seams = check_seams(classes, chunks=chunks, seed=seed, executor=runner, observe=observe)
+    facts = _facts(found, scaling, compared, seams)
+    facts |= {"covered": covered(boxes, shape), "regions_wanted": regions, "seed": seed}
+    path = certificate_path(found.output)
+    write_bytes(path, json.dumps(facts, indent=2).encode() + b"\n")
+    observe(Event("note", STAGE, text=summarize(facts)))
+    return VerifyReport(facts["verdict"] == "equal", path, facts)
+
+
+def _facts(
+    found: FinishedRun, scaling: Scaling, compared: list[dict[str, Any]], seams: SeamReport
+) -> dict[str, Any]:
+    """What a certificate says."""
+    constants = {"recorded": found.record["scaling"], "computed": scaling.to_json()}
+    is_scaled_alike = constants["recorded"] == constants["computed"]
+    bad = list(differences(compared))
+    record = json.dumps(found.record, sort_keys=True).encode()
+    return {
+        "made_by": "volproc verify",
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "verdict": "equal" if is_scaled_alike and not bad else "differs",
+        "first_difference": bad[0] if bad else None,
+        "output": found.output,
+        "chunks_of_run": list(found.plan.chunks),
+        "fingerprints": {
+            "input": found.source.identity(),
+            "model_sha256": found.spec.sha256,
+            "model": found.spec.fingerprint(),
+            "record_sha256": sha256(record).hexdigest(),
+        },
+        "scaling": {**constants, "equal": is_scaled_alike},
+        "regions": compared,
+        "seams": seams.to_json(),
+        "versions": versions(),
+        "versions_of_run": found.record.get("versions", {}),
+    }
+
+
+def summarize(facts: Mapping[str, Any]) -> str:
+    """Say in a sentence what a certificate says."""
+    num_regions, part = len(facts["regions"]), facts["covered"]
+    regions = f"{num_regions} region{'s' * (num_regions != 1)}, {part:.2%} of the volume"
+    if facts["verdict"] == "equal":
+        return f"{regions}: every bit is the same"
+    first = facts["first_difference"]
+    if first is None:
+        scaling = facts["scaling"]
+        return (
+            f"{regions}: the normalisation was {scaling['recorded']} and is {scaling['computed']}"
+        )
+    channel = f", channel {first['channel']}" if "channel" in first else ""
+    return (
+        f"{regions}: {first['product']} differ, first at voxel (z, y, x) = "
+        f"{tuple(first['voxel'])}{channel}: {first['written']} was written, {first['computed']} "
+        "is computed now"
+    )
+
+
+def certificate_path(address: str) -> Path:
+    """File beside an output that says how it was verified.
+
+    >>> certificate_path("out/classes.zarr").as_posix()
+    'out/classes.zarr.certificate.json'
+    """
+    path = record_path(address)
+    return path.with_name(f"{path.name.removesuffix('.json')}.certificate.json")
+
+
+def open_run(
+    run: str | os.PathLike[str], *, input_address: str = "", model: str = ""
+) -> FinishedRun:
+    """Open what a finished run was made from, and check that it is still the same.
+
+    Raises
+    ------
+    VerifyError
+        If there is no record, or it is damaged, or the input or the model has changed.
+    """
+    output = find_output(os.fspath(run))
+    record = read_record(output)
+    if record.get("made_by") != STORY:
+        state = "is unfinished" if work_path(output).exists() else "has no record"
+        msg = (
+            f"{output} {state}: {record_path(output)}, which `{STORY}` writes at the end, is "
+            "missing or not of that kind. Verify the output of a finished segmentation."
+        )
+        raise VerifyError(msg)
+    try:
+        volume = open_(
+            input_address or record["address"],
+            voxel_size=tuple(record["voxel_size_angstrom"]),
+            **record.get("selection", {}),
+        )
+        spec = read_spec(model or record["model_file"])
+        settings = _settings(record["settings"])
+        _refuse_changes(record, volume, spec, is_moved=bool(input_address))
+        source = volume.source
+        assert source is not None  # an opened volume has one
+        plan = Plan(
+            settings.job(
+                spec,
+                shape=volume.shape,
+                dtype=volume.dtype,
+                storage_chunks=decoded_chunks(source),
+            ),
+            tuple(record["chunks"]),
+        )
+    except (KeyError, TypeError) as error:
+        msg = (
+            f"{record_path(output)} says too little to verify the run: {error!r}. Segment again "
+            "with this version."
+        )
+        raise VerifyError(msg) from error
+    return FinishedRun(output, record, volume, source, spec, settings, plan)
+
+
+def find_output(run: str) -> str:
+    """Address of the class map that is meant by it, by its record or by a folder of one run.
+
+    Raises
+    ------
+    VerifyError
+        If a folder holds no record of a run, or several.
+    """
+    path = Path(run)
+    if path.name.endswith(".json") and path.is_file() and not read_record(run):
+        return str(path.with_suffix(""))
+    if not path.is_dir() or record_path(run).exists():
+        return run
+    records = [
+        p
+        for p in sorted(path.glob("*.json"))
+        if read_record(str(p.with_suffix(""))).get("made_by") == STORY
+    ]
+    if len(records) == 1:
+        return str(records[0].with_suffix(""))
+    found = ", ".join(p.name for p in records) or "none"
+    msg = f"{run} is no run, and a folder with one record of `{STORY}` is needed, found {found}."
+    raise VerifyError(f"{msg} Name the class map.")
+
+
+def _refuse_changes(
+    record: Mapping[str, Any], volume: Volume, spec: ModelSpec, *, is_moved: bool
+) -> None:
+    """Refuse an input or a model that is not the one of the run."""
+    assert volume.source is not None  # an opened volume has one
+    pairs = [
+        ("shape of the input", record["shape"], list(volume.shape)),
+        ("SHA-256 of the model", record["model_sha256"], spec.sha256),
+        ("description of the model", record["model"], spec.fingerprint()),
+    ]
+    if not is_moved:  # a copy has another path and time; then the statistics have to agree
+        pairs.append(("input", record["input"], volume.source.identity()))
+    for what, before, now in pairs:
+        if before != now:
+            msg = (
+                f"the {what} has changed since the run: was {before!r}, is {now!r}. What was "
+                "written cannot be verified any more: segment again, or put back what was there."
+            )
+            raise VerifyError(msg)
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    """Settings as a record has them: views by their names."""
+    views = {view.name: view for view in find_views("all16")}
+    known = {field.name for field in fields(Settings)}
+    options = {key: value for key, value in values.items() if key in known}
+    return Settings(**{**options, "tta": tuple(views[name] for name in values["tta"])})
+
+
+def _open_outputs(
+    found: FinishedRun,
+) -> tuple[dict[ProductKind, tuple[Source, ...]], dict[ProductKind, np.dtype[Any]]]:
+    """Sources of what the run wrote, and the types that it computed."""
+    size: dict[str, Any] = {"voxel_size": found.volume.voxel_size, "on_conflict": "override"}
+    opened: dict[ProductKind, Sequence[Volume]] = {"classes": [open_(found.output, **size)]}
+    dtypes: dict[ProductKind, np.dtype[Any]] = {"classes": class_type(found.spec)}
+    address = found.record.get("probabilities", "")
+    if address:
+        opened["probabilities"] = [
+            open_(address, c=c, **size) for c in range(found.spec.num_classes)
+        ]
+        dtypes["probabilities"] = np.dtype(found.record["stored_probabilities"])
+    for kind, volumes in opened.items():
+        for volume in volumes:
+            if volume.shape != found.volume.shape:
+                msg = (
+                    f"the {kind} in {volume.address} have shape {volume.shape}, the input has "
+                    f"{found.volume.shape}: they are not of this run. Segment again."
+                )
+                raise VerifyError(msg)
+    sources = {
+        kind: tuple(v.source for v in volumes if v.source is not None)
+        for kind, volumes in opened.items()
+    }
+    return sources, dtypes
+
+
+def _check_regions(regions: int | str) -> None:
+    if regions != "all" and (isinstance(regions, str) or regions < 1):
+        msg = f'regions are a positive number or "all", got {regions!r}. Use 8.'
+        raise ConfigError(msg)
