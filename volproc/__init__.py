@@ -35,6 +35,7 @@ _HOMES = {
     "predict": "volproc.graph.predict",
     "label": "volproc.graph.label",
     "distance": "volproc.graph.distance",
+    "label_and_measure": "volproc.graph.label_and_measure",
     "measure": "volproc.graph.measure",
     "link": "volproc.graph.link",
     "localize": "volproc.graph.localize",
@@ -75,6 +76,7 @@ __all__ = [
     "from_source",
     "inspect",
     "label",
+    "label_and_measure",
     "link",
     "localize",
     "majority",
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from volproc.graph.fill_holes import fill_holes
     from volproc.graph.filter_objects import filter_objects
     from volproc.graph.label import label
+    from volproc.graph.label_and_measure import label_and_measure
     from volproc.graph.link import link
     from volproc.graph.localize import localize
     from volproc.graph.majority import majority
