@@ -27,9 +27,8 @@ class Evidence:
 class Verdict:
     """What becomes of each claim of a volume.
 
-    The lowest rank wins a voxel that several masks cover: owners' masks first, then whole masks
-    without an owner, then united fragments; among each the greater score, then the earlier first
-    voxel.
+    The lowest rank wins a voxel that several masks cover: whole masks come before united
+    fragments, and among each the greater score, then the earlier first voxel.
     """
 
     claims: Claims
@@ -202,7 +201,6 @@ def _choose(claims: Claims, matches: Matches, rows: Ints, links: _Links) -> Ints
             claims.block[chosen],
             claims.first[chosen],
             -claims.score[chosen],
-            ~claims.is_owner[chosen],
         )
     )
     return chosen[priority]
