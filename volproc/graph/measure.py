@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -21,7 +20,10 @@ from volproc.graph.layers import (
     Graph,
     array_of,
     iterate_chunks,
+    new_task,
     new_value,
+    ref,
+    refs,
     tree,
     unique_name,
 )
@@ -114,29 +116,48 @@ def measure(
 
     One task a block and one for some sixteen blocks, then a tree. Memory of a block follows its
     objects (see `volproc.reduce.objects.measure_block`); with ``num_surface_voxels`` a block hands
-    over its outer planes, up to 14 bytes a voxel of them. The whole table of all objects is held
+    over its outer planes, mostly one or two bytes a voxel of them. The whole table of all objects is held
     where the result is put together: 100 to 500 bytes an object. With ``path`` it is not: groups
     of blocks write their rows to scratch, and one task merges them by ranges of labels, some
     hundred thousand rows at a time.
     """
     array, values = check_inputs(labels, intensity)
-    frame = plan_frame(labels, array, properties, values is not None, voxel_size)
+    frame = plan_frame(labels, properties, values is not None, voxel_size)
     target = plan_target(path, overwrite=overwrite, scratch=scratch)
     name = unique_name("measure")
     tasks: Graph = {}
-    work = partial(measure_block, shape=array.shape, wanted=frame.wanted)
+    work = MeasureChunk(array.shape, frame.wanted)
+    sources = [a for a in (array, values) if a is not None]
     for chunk in iterate_chunks(array.chunks):
-        other = None if values is None else (values.name, *chunk.index)
         key = (f"{name}-block", *chunk.index)
-        tasks[key] = (partial(_measure, work, chunk), (array.name, *chunk.index), other)
+        voxels = [ref((source.name, *chunk.index)) for source in sources]
+        tasks[key] = new_task(key, work, chunk, *voxels)
     groups = []
     for number, (own, others) in enumerate(group_blocks(array.numblocks, frame.wanted)):
-        key = (f"{name}-group", number)
-        keys = [[(f"{name}-block", *i) for i in indices] for indices in (own, others)]
-        tasks[key] = (partial(merge_blocks, own, others), *keys)
-        groups.append(key)
-    sources = [a for a in (array, values) if a is not None]
+        groups.append((f"{name}-group", number))
+        tables = [refs((f"{name}-block", *i) for i in indices) for indices in (own, others)]
+        tasks[groups[-1]] = new_task(groups[-1], merge_blocks, own, others, *tables)
     return finish_groups(name, tasks, groups, frame, target, depends_on=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureChunk:
+    """The task that measures one chunk."""
+
+    shape: Shape
+    wanted: Wanted
+
+    def __call__(
+        self, chunk: Chunk, labels: npt.NDArray[Any], intensity: npt.NDArray[Any] | None = None
+    ) -> ObjectTable:
+        """Measure one chunk."""
+        return measure_block(
+            labels,
+            offset=chunk.offset,
+            shape=self.shape,
+            intensity=intensity,
+            wanted=self.wanted,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +215,6 @@ def check_inputs(
 
 def plan_frame(
     labels: Volume | da.Array,
-    array: da.Array,
     properties: str | Iterable[str] | None,
     with_intensity: bool,
     voxel_size: VoxelSize | None,
@@ -209,7 +229,7 @@ def plan_frame(
     """
     size: tuple[float, ...] = labels.voxel_size if isinstance(labels, Volume) else ()
     if voxel_size is not None:
-        asked = expand_voxel_size(voxel_size, array.ndim)
+        asked = expand_voxel_size(voxel_size, labels.ndim)
         if size and size != asked:
             msg = (
                 f"the volume has a voxel size of {size} Å, got voxel_size={voxel_size}. Leave it "
@@ -218,7 +238,7 @@ def plan_frame(
             raise VoxelSizeError(msg)
         size = asked
     has = [*given, *["intensity"] * with_intensity, *["voxel_size"] * bool(size)]
-    return Frame(choose_properties(properties, array.ndim, has), array.shape, size)
+    return Frame(choose_properties(properties, labels.ndim, has), labels.shape, size)
 
 
 def group_blocks(numblocks: Index, wanted: Wanted) -> Iterator[tuple[list[Index], list[Index]]]:
@@ -275,16 +295,7 @@ def finish_groups(
     """Lazy table of all objects, or the path that it is written to, from tables of groups."""
     if target is None:
         merged, root = tree(f"{name}-tree", groups, merge_tables)
-        tasks = tasks | merged | {name: (frame, root)}
+        tasks = tasks | merged | {name: new_task(name, frame, ref(root))}
     else:
         tasks = tasks | target.tasks(name, groups, frame)
     return new_value(name, tasks, depends_on=depends_on)
-
-
-def _measure(
-    work: Callable[..., ObjectTable],
-    chunk: Chunk,
-    labels: npt.NDArray[Any],
-    values: npt.NDArray[Any] | None,
-) -> ObjectTable:
-    return work(labels, offset=chunk.offset, intensity=values)

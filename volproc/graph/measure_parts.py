@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volproc.graph.layers import Graph
+from volproc.graph.layers import Graph, new_task, ref, refs
 from volproc.graph.scratch import Scratch, use_scratch
 from volproc.io.chunk_files import write_array
 from volproc.io.parquet import ParquetWriter, refuse_parquet
@@ -67,14 +67,14 @@ class Target:
             Makes a data frame of a table.
         """
         hold = f"{name}-scratch"
-        tasks: Graph = {hold: (use_scratch, self.scratch)}
+        tasks: Graph = {hold: new_task(hold, use_scratch, self.scratch)}
         parts = []
         for number, group in enumerate(groups):
             parts.append((f"{name}-part", number))
             place = self.scratch.path(f"part-{number}.npy")
-            tasks[parts[-1]] = (write_part, group, place, hold)
+            tasks[parts[-1]] = new_task(parts[-1], write_part, ref(group), place, ref(hold))
         writer = _Write(self.path, self.overwrite, report)
-        tasks[name] = (writer, parts, hold)
+        tasks[name] = new_task(name, writer, refs(parts), ref(hold))
         return tasks
 
 
@@ -126,9 +126,10 @@ def ranges_of(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
     `RANGE_SAMPLES` times as many rows, and at most `SAMPLE` more for each part that it cuts.
     """
     samples = np.sort(np.concatenate([np.zeros(0, np.int64), *(part.samples for part in parts)]))
-    cuts = np.unique(samples[::RANGE_SAMPLES])
-    stop = max((part.last for part in parts), default=0) + 1
-    yield from zip(cuts.tolist(), [*cuts[1:].tolist(), stop], strict=True)
+    cuts = np.unique(samples[::RANGE_SAMPLES]).tolist()
+    if cuts:
+        stop = max(part.last for part in parts) + 1
+        yield from zip(cuts, [*cuts[1:], stop], strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,11 @@ class _Write:
 
     def __call__(self, parts: Sequence[Part], scratch: Any) -> str:
         del scratch
+        ranges = list(ranges_of(parts))
         with ParquetWriter(self.path, overwrite=self.overwrite) as writer:
-            for start, stop in ranges_of(parts):
+            for start, stop in ranges:
                 writer.write(self.report(read_range(parts, start, stop)))
-            if not any(len(part.samples) for part in parts):
-                empty = rows_to_table(np.load(parts[0].path, allow_pickle=False), parts[0].window)
-                writer.write(self.report(empty))
+            if not ranges:  # the columns at least
+                empty = np.load(parts[0].path, allow_pickle=False)
+                writer.write(self.report(rows_to_table(empty, parts[0].window)))
         return self.path
