@@ -35,6 +35,7 @@ _HOMES = {
     "predict": "volproc.graph.predict",
     "label": "volproc.graph.label",
     "distance": "volproc.graph.distance",
+    "watershed": "volproc.graph.watershed",
     "label_and_measure": "volproc.graph.label_and_measure",
     "measure": "volproc.graph.measure",
     "link": "volproc.graph.link",
@@ -94,6 +95,7 @@ __all__ = [
     "stitch",
     "suppress",
     "upscale",
+    "watershed",
     "verify",
 ]
 
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
     from volproc.graph.smooth import smooth
     from volproc.graph.stitch import segment_blocks, stitch
     from volproc.graph.suppress import suppress
+    from volproc.graph.watershed import watershed
     from volproc.io.open import from_source, inspect
     from volproc.io.open import open_ as open  # noqa: A004  (the package's verb)
     from volproc.io.points import read_points
