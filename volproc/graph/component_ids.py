@@ -30,6 +30,16 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """What goes up the tree."""
+
+    outside: Outside
+
+    scratch: ScratchUse
+    """Keeps the rest in scratch storage, as in all results here: see `ScratchUse`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Numbering:
     """How many objects begin in each layer of super-blocks."""
 
@@ -43,7 +53,6 @@ class Numbering:
     """All of them."""
 
     scratch: ScratchUse
-    """Keeps what is in scratch storage while ids are on their way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +73,16 @@ class Luts:
     """For each block, label in the volume by local label; 0 for 0."""
 
     scratch: ScratchUse
-    """Keeps the local labels in scratch storage until they are read."""
 
 
-def keep(block: SuperBlock, name: str, tables: ScratchTables, *, is_smallest: bool) -> Outside:
+def keep(
+    block: SuperBlock,
+    name: str,
+    tables: ScratchTables,
+    scratch: ScratchUse,
+    *,
+    is_smallest: bool = False,
+) -> Joined:
     """Put a super-block into scratch storage, and give what goes up."""
     tables.write(
         name,
@@ -76,18 +91,19 @@ def keep(block: SuperBlock, name: str, tables: ScratchTables, *, is_smallest: bo
         open=block.outside.sets,
         news=block.beginnings if is_smallest else block.absorbed,
     )
-    return block.outside
+    return Joined(block.outside, scratch)
 
 
 def join_superblocks(
-    parts: Sequence[Outside], outer_sides: Sequence[int], name: str, *, tables: ScratchTables
-) -> Outside:
+    parts: Sequence[Joined], outer_sides: Sequence[int], name: str, *, tables: ScratchTables
+) -> Joined:
     """Join the parts of a larger super-block."""
-    return keep(join_parts(parts, outer_sides), name, tables, is_smallest=False)
+    block = join_parts([p.outside for p in parts], outer_sides)
+    return keep(block, name, tables, parts[0].scratch)
 
 
 def rank_layer(
-    top: Outside, layer: int, smallest: Sequence[str], larger: Sequence[str], tables: ScratchTables
+    top: Joined, layer: int, smallest: Sequence[str], larger: Sequence[str], tables: ScratchTables
 ) -> int:
     """Rank the first voxels of the objects that begin in one layer, and count them.
 
@@ -103,7 +119,7 @@ def rank_layer(
 
 
 def number_layers(
-    counts: Sequence[int], scratch: ScratchUse, *, starts: Ints, dtype: np.dtype[Any]
+    counts: Sequence[int], top: Joined, *, starts: Ints, dtype: np.dtype[Any]
 ) -> Numbering:
     """Objects before each layer, and their number.
 
@@ -116,7 +132,7 @@ def number_layers(
     if offsets[-1] > np.iinfo(dtype).max:
         msg = f"{offsets[-1]} objects do not fit into {dtype}. Use dtype=numpy.uint64."
         raise DtypeError(msg)
-    return Numbering(starts, np.array(offsets[:-1], np.int64), offsets[-1], scratch)
+    return Numbering(starts, np.array(offsets[:-1], np.int64), offsets[-1], top.scratch)
 
 
 def count_of(numbering: Numbering) -> int:

@@ -24,7 +24,7 @@ from volproc.graph.component_ids import (
 )
 from volproc.graph.components import LabelChunk, Measure, join_blocks
 from volproc.graph.layers import Chunk, Graph, iterate_chunks, new_task, ref, refs, unique_name
-from volproc.graph.scratch import Scratch, use_scratch
+from volproc.graph.scratch import Scratch
 from volproc.io.run_files import RunFiles
 from volproc.io.scratch_tables import ScratchTables
 from volproc.plan.superblocks import plan_superblocks
@@ -105,16 +105,15 @@ def components_of(
     store = Scratch(scratch)
     files, tables = RunFiles(store.path("labels")), ScratchTables(store.path("tables"))
     chunks = list(iterate_chunks(array.chunks))
-    hold = f"{name}-scratch"
-    tasks: Graph = {hold: new_task(hold, use_scratch, store)}
-    work = LabelChunk(array.shape, connectivity, files if keeps_labels else None, measure)
+    tasks: Graph = {}
+    work = LabelChunk(array.shape, connectivity, store, files if keeps_labels else None, measure)
     for chunk in chunks:
         key = (f"{name}-block", *chunk.index)
         mask = ref((array.name, *chunk.index))
         others = [ref((other.name, *chunk.index)) for other in beside]
-        tasks[key] = new_task(key, work, mask, chunk, ref(hold), *others)
+        tasks[key] = new_task(key, work, mask, chunk, *others)
     tree = _Tree(name, array, connectivity, tables)
-    for key, *call in (*tree.ways_up(), *tree.numbering(hold, dtype), *tree.ways_down(dtype)):
+    for key, *call in (*tree.ways_up(), *tree.numbering(dtype), *tree.ways_down(dtype)):
         tasks[key] = new_task(key, *call)
     lowest = tree.levels[0]
     return ComponentTasks(
@@ -169,7 +168,7 @@ class _Tree:
                     below = refs(self.key("up", number - 1, p) for p in parts)
                     yield key, larger, below, sides, name
 
-    def numbering(self, hold: Key, dtype: np.dtype[Any]) -> Iterator[tuple[Any, ...]]:
+    def numbering(self, dtype: np.dtype[Any]) -> Iterator[tuple[Any, ...]]:
         """Tasks that rank the first voxels of objects, layer by layer."""
         smallest: list[list[str]] = [[] for _ in range(self.num_layers)]
         larger: list[list[str]] = [[] for _ in range(self.num_layers)]
@@ -185,7 +184,7 @@ class _Tree:
         for layer, key in enumerate(counts):
             yield key, rank_layer, top, layer, smallest[layer], larger[layer], self.tables
         number_all = partial(number_layers, starts=self.starts, dtype=dtype)
-        yield f"{self.name}-numbering", number_all, refs(counts), ref(hold)
+        yield f"{self.name}-numbering", number_all, refs(counts), top
         yield f"{self.name}-count", count_of, ref(f"{self.name}-numbering")
 
     def ways_down(self, dtype: np.dtype[Any]) -> Iterator[tuple[Any, ...]]:

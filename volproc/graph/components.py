@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index, Shape
-from volproc.graph.component_ids import Luts, keep
+from volproc.graph.component_ids import Joined, Luts, keep
+from volproc.graph.layers import Chunk
+from volproc.graph.scratch import Scratch, ScratchUse, use_scratch
 from volproc.io.run_files import RunFiles
 from volproc.io.scratch_tables import ScratchTables
 from volproc.reduce.components import label_block, merge_links, unite
 from volproc.reduce.faces import BlockFaces, Links, join_faces, upper_directions
-from volproc.reduce.superblocks import Outside, join_parts, outside_of_block
+from volproc.reduce.superblocks import join_parts, outside_of_block
 from volproc.reduce.tables import ObjectTable, empty_table, merge_tables
 
 Ints = npt.NDArray[np.int64]
@@ -49,6 +51,7 @@ class BlockReport:
     first: Ints
     faces: BlockFaces
     measured: ObjectTable | None = None
+    scratch: ScratchUse | None = None
 
     @property
     def table(self) -> ObjectTable:
@@ -78,14 +81,15 @@ class LabelChunk:
 
     shape: Shape
     connectivity: int
+    scratch: Scratch
     files: RunFiles | None
     measure: Measure | None
 
     def __call__(
-        self, mask: npt.NDArray[Any], chunk: Any, scratch: Any, *others: npt.NDArray[Any]
+        self, mask: npt.NDArray[Any], chunk: Chunk, *others: npt.NDArray[Any]
     ) -> BlockReport:
         """Label one chunk."""
-        del scratch  # an argument only so that the folder is there
+        use = use_scratch(self.scratch)
         place = {"offset": chunk.offset, "shape": self.shape}
         found = label_block(mask, connectivity=self.connectivity, **place)
         if self.files is not None:
@@ -94,7 +98,7 @@ class LabelChunk:
         if self.measure is not None:
             table = self.measure(found.labels, *others, **place)
             table = replace(table, classes=found.classes)
-        return BlockReport(chunk.index, found.first, found.faces, table)
+        return BlockReport(chunk.index, found.first, found.faces, table, use)
 
 
 def join_blocks(
@@ -105,13 +109,15 @@ def join_blocks(
     *,
     connectivity: int,
     tables: ScratchTables,
-) -> Outside:
+) -> Joined:
     """Join the blocks of a smallest super-block; ``others`` are their upper neighbours beyond."""
     known = {r.index: r.faces for r in (*own, *others)}
     parts = [
         outside_of_block(r.first, r.faces, join_upwards(r.index, known, connectivity)) for r in own
     ]
-    return keep(join_parts(parts, outer_sides), name, tables, is_smallest=True)
+    use = own[0].scratch
+    assert use is not None, "the blocks were labelled by a task"
+    return keep(join_parts(parts, outer_sides), name, tables, use, is_smallest=True)
 
 
 def join_upwards(index: Index, known: Mapping[Index, BlockFaces], connectivity: int) -> Links:

@@ -6,7 +6,9 @@ import os
 from functools import partial
 from typing import Any
 
+import dask
 import dask.array as da
+import numpy as np
 from dask.delayed import Delayed
 
 from volproc.core.arrays import Sink
@@ -14,7 +16,17 @@ from volproc.core.errors import ConfigError
 from volproc.core.points import Points
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
-from volproc.graph.layers import Graph, array_of, iterate_chunks, new_value, tree, unique_name
+from volproc.graph.layers import (
+    Graph,
+    array_of,
+    iterate_chunks,
+    new_array,
+    new_task,
+    new_value,
+    ref,
+    tree,
+    unique_name,
+)
 from volproc.io.create import create
 from volproc.io.formats import Kind
 from volproc.io.omezarr_write import create_channels
@@ -74,7 +86,8 @@ def save(
     array = array_of(item)
     meaning = kind or _guess_kind(item)
     sink = _create(item, address, meaning, overwrite=overwrite)
-    written = _writing(aligned(array, sink.chunks, len(item.channels)), sink)
+    # What is computed alone may be fused; together with others it shares their chunks.
+    written = _writing(aligned(array, sink.chunks, len(item.channels)), sink, is_alone=compute)
     if not compute:
         return written
     try:
@@ -169,21 +182,27 @@ def _create(
     )
 
 
-def _writing(array: da.Array, sink: Sink) -> Delayed:
+def _writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
     """Lazy value that writes all chunks of an aligned array, and finishes the output."""
     name = unique_name("write")
     tasks: Graph = {}
-    leaves: list[Any] = []
+    last = None
     for chunk in iterate_chunks(array.chunks):
         region = chunk.region[array.ndim - len(sink.shape) :]
         # A format that one process must write alone gets its chunks one after the other.
-        before = leaves[-1] if leaves and not sink.is_parallel else None
-        key = (f"{name}-chunk", *chunk.index)
-        tasks[key] = (partial(_write, sink, region), (array.name, *chunk.index), before)
-        leaves.append(key)
-    merged, root = tree(f"{name}-tree", leaves, _nothing)
-    tasks[name] = (_finish, _Held(sink), root)
-    return new_value(name, tasks | merged, depends_on=[array])
+        before = None if sink.is_parallel or last is None else ref(last)
+        last = (f"{name}-chunk", *chunk.index)
+        block = ref((array.name, *chunk.index))
+        tasks[last] = new_task(last, partial(_write, sink, region), block, before)
+    ones = tuple((1,) * n for n in array.numblocks)
+    chunks = new_array(
+        f"{name}-chunk", tasks, cuts=ones, dtype=np.dtype(object), depends_on=[array]
+    )
+    if is_alone:  # what makes a chunk and what writes it become one task: the chunk stays put
+        (chunks,) = dask.optimize(chunks)
+    merged, root = tree(f"{name}-tree", list(tasks), _nothing)
+    merged[name] = (_finish, _Held(sink), root)
+    return new_value(name, merged, depends_on=[chunks])
 
 
 def _write(sink: Sink, region: Region, block: Any, before: Any) -> None:

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 _MARKS = ".in-use"
 
@@ -46,30 +48,52 @@ class Scratch:
         return _ScratchCopy, (self.folder,)
 
 
-def use_scratch(scratch: Scratch | _ScratchCopy | None) -> ScratchUse | None:
-    """Begin the use of a scratch: the first task of a computation that writes to it."""
-    return None if scratch is None else ScratchUse(scratch.folder)
+def use_scratch(scratch: Scratch | _ScratchCopy) -> ScratchUse:
+    """Hold a scratch folder in this process; the last hold to go removes the folder."""
+    return _use(scratch.folder)
 
 
 class ScratchUse:
-    """Holds a scratch folder while a computation needs it; the last to go removes the folder.
+    """Holds a scratch folder while a computation needs it; see `use_scratch`.
 
-    The result of a task that all others of the computation take, so that it lives from before the
-    first write to after the last read, and goes when a computation fails too. Workers get copies;
-    each holds the folder by a mark of its own, made before the copy travels.
+    Whatever a task puts into the folder, it gives back a hold with its result, and each task that
+    takes such a result hands the hold on. So the folder goes with the last result: at the end of
+    a computation, and when it fails. Results that travel to other workers leave a mark first, so
+    that the folder is never without one.
 
     Notes
     -----
-    A worker that is killed leaves its mark: then the folder goes with the `Scratch`.
+    A worker that is killed leaves its marks: then the folder goes with the `Scratch`.
     """
 
-    def __init__(self, folder: str, sent: str = "") -> None:
+    def __init__(self, folder: str) -> None:
         self.folder = folder
-        marks = [_leave_mark(folder), *([sent] if sent else [])]
-        self._finalizer = weakref.finalize(self, _end_use, folder, marks, os.getpid())
+        mark = _leave_mark(folder)
+        self._finalizer = weakref.finalize(self, _end_use, folder, mark, os.getpid())
 
-    def __reduce__(self) -> tuple[type[ScratchUse], tuple[str, str]]:
-        return ScratchUse, (self.folder, _leave_mark(self.folder))
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return _arrive, (self.folder, _leave_mark(self.folder))
+
+
+_USES: weakref.WeakValueDictionary[str, ScratchUse] = weakref.WeakValueDictionary()
+"""The one hold of each folder that this process has."""
+
+_LOCK = Lock()
+
+
+def _use(folder: str) -> ScratchUse:
+    with _LOCK:
+        found = _USES.get(folder)
+        if found is None:
+            _USES[folder] = found = ScratchUse(folder)
+        return found
+
+
+def _arrive(folder: str, mark: str) -> ScratchUse:
+    """Take over the hold of a result that came from another worker."""
+    use = _use(folder)
+    Path(mark).unlink(missing_ok=True)
+    return use
 
 
 def _leave_mark(folder: str) -> str:
@@ -79,11 +103,10 @@ def _leave_mark(folder: str) -> str:
     return str(mark)
 
 
-def _end_use(folder: str, marks: list[str], process: int) -> None:
-    if os.getpid() != process:
+def _end_use(folder: str, mark: str, process: int) -> None:
+    if os.getpid() != process:  # a forked child inherits the finalizer
         return
-    for mark in marks:
-        Path(mark).unlink(missing_ok=True)
+    Path(mark).unlink(missing_ok=True)
     try:  # only an empty folder can be removed: whoever does it was the last
         (Path(folder) / _MARKS).rmdir()
     except OSError:
