@@ -95,8 +95,8 @@ __all__ = [
     "stitch",
     "suppress",
     "upscale",
-    "watershed",
     "verify",
+    "watershed",
 ]
 
 

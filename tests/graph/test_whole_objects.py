@@ -237,3 +237,8 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], error, text) ->
     arguments = {"mask": da.ones(SHAPE, dtype=bool)} | options
     with pytest.raises(error, match=text):
         map_objects(arguments.pop("mask"), table_of, merge, **arguments)
+
+
+def test_chunks_that_may_not_be_written_into_are_read_all_the_same() -> None:
+    mask = da.ones(SHAPE, dtype=bool, chunks=3)  # Dask's constant chunks are views of one number
+    assert (paint_objects(mask, sizes, np.uint16).compute() == 385).all()

@@ -153,6 +153,8 @@ def _label(volume: npt.NDArray[Any], connectivity: int) -> tuple[npt.NDArray[np.
         # labels, and raises where odd sides hold more: 3³ voxels hold 8 single ones, 1 × 11 × 11
         # hold 36. As a class map with one class the room is counted, at the same speed.
         volume = volume.view(np.uint8)
+    if not volume.flags.writeable:
+        volume = volume.copy()  # cc3d refuses memory maps and what came over the network
     labels, num_objects = cc3d.connected_components(
         volume, connectivity=NEIGHBOURS[connectivity], return_N=True, out_dtype=np.uint32
     )
