@@ -128,6 +128,8 @@ def test_labels_of_the_other_byte_order_are_the_same() -> None:
     [
         (np.zeros((1, 2, 3), "f4"), DtypeError, "integer labels, got float32"),
         (np.full((1, 2, 3), -4), DtypeError, "0 as background, got -4"),
+        (np.full((1, 2, 3), -4, "i1"), DtypeError, "0 as background, got -4"),
+        (np.full((1, 2, 3), -4, ">i4"), DtypeError, "0 as background, got -4"),
         (np.full((1, 2, 3), 2**63, "u8"), DtypeError, "got 9223372036854775808"),
         (np.zeros((1, 2, 4), int), ShapeError, "4 voxels from 0 does not lie in 3"),
     ],

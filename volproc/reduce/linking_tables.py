@@ -164,12 +164,7 @@ def measure_slices(
         )
         raise PlanError(msg)
     label, rows, voxels = number_sections(_as_unsigned(labels))
-    if label.size and label.max() > np.iinfo(np.int64).max:
-        msg = (
-            f"labels reach up to {np.iinfo(np.int64).max}, got {label.max()}. Number the "
-            "instances of each slice from 1."
-        )
-        raise DtypeError(msg)
+    _check_values(label, labels.dtype)
     runs = SliceRuns(voxels, labels.shape)
     one, other, count = count_pairs(runs, runs, gap=0, max_distance_z=max_distance_z)
     table = SliceTable(
@@ -320,16 +315,28 @@ def _joined(tables: Sequence[SliceTable], name: str) -> Ints:
 def _as_unsigned(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Contiguous labels in one of the two types that the compiled loops know."""
     check_slices_type(labels.dtype)
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        msg = (
-            f"labels are positive with 0 as background, got {labels.min()}. Replace negative "
-            "labels, or give the array as the unsigned integers that it was saved from."
-        )
-        raise DtypeError(msg)
     width = max(4, labels.dtype.itemsize)
     if labels.dtype == np.dtype(f"i{width}"):
         return np.ascontiguousarray(labels).view(f"u{width}")
     return np.ascontiguousarray(labels, np.dtype(f"u{width}"))
+
+
+def _check_values(label: npt.NDArray[np.uint64], dtype: np.dtype[Any]) -> None:
+    """Refuse labels that are none; negative ones have become large by now."""
+    greatest = int(label.max(initial=0))
+    if dtype.kind == "i" and greatest > np.iinfo(dtype).max:
+        value = greatest - 2 ** (64 if dtype.itemsize > 4 else 32)
+        msg = (
+            f"labels are positive with 0 as background, got {value}. Replace negative labels, or "
+            "give the array as the unsigned integers that it was saved from."
+        )
+        raise DtypeError(msg)
+    if greatest > np.iinfo(np.int64).max:
+        msg = (
+            f"labels reach up to {np.iinfo(np.int64).max}, got {greatest}. Number the instances "
+            "of each slice from 1."
+        )
+        raise DtypeError(msg)
 
 
 def check_slices_type(dtype: np.dtype[Any]) -> None:
