@@ -28,7 +28,7 @@ from volproc.io.chunk_files import write_bytes
 from volproc.io.open import open_
 from volproc.models.loading import read_spec
 from volproc.models.normalization import Scaling
-from volproc.models.views import find_views
+from volproc.models.views import VIEW_SETS
 from volproc.plan.inference import Plan
 from volproc.reduce.seam_report import SeamReport
 from volproc.workflows.record import read_record, record_path, versions, work_path
@@ -278,20 +278,36 @@ def find_output(run: str) -> str:
         If a folder holds no record of a run, or several.
     """
     path = Path(run)
-    if path.name.endswith(".json") and path.is_file() and not read_record(run):
-        return str(path.with_suffix(""))
-    if not path.is_dir() or record_path(run).exists():
+    if path.is_file() and _is_record(path):
+        return _output_of(path)
+    if not path.is_dir() or path.with_name(f"{path.name}.json").exists():
         return run
-    records = [
-        p
-        for p in sorted(path.glob("*.json"))
-        if read_record(str(p.with_suffix(""))).get("made_by") == STORY
-    ]
+    records = [p for p in sorted(path.glob("*.json")) if _is_record(p)]
     if len(records) == 1:
-        return str(records[0].with_suffix(""))
+        return _output_of(records[0])
     found = ", ".join(p.name for p in records) or "none"
-    msg = f"{run} is no run, and a folder with one record of `{STORY}` is needed, found {found}."
-    raise VerifyError(f"{msg} Name the class map.")
+    msg = (
+        f"a folder with one record of `{STORY}` is needed, found {found} in {run}. Name the class "
+        "map."
+    )
+    raise VerifyError(msg)
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("made_by") == STORY
+
+
+def _output_of(record: Path) -> str:
+    """Address of the class map that a record lies beside, also where both were moved."""
+    written = str(json.loads(record.read_text()).get("output", ""))
+    if written and record_path(written).resolve() == record.resolve():
+        return written
+    _, is_member, dataset = written.partition(":/")
+    return f"{record.with_suffix('')}{is_member}{dataset}"
 
 
 def _refuse_changes(
@@ -317,9 +333,16 @@ def _refuse_changes(
 
 def _settings(values: Mapping[str, Any]) -> Settings:
     """Settings as a record has them: views by their names."""
-    views = {view.name: view for view in find_views("all16")}
+    views = {view.name: view for one in VIEW_SETS.values() for view in one}
     known = {field.name for field in fields(Settings)}
     options = {key: value for key, value in values.items() if key in known}
+    unknown = [name for name in values["tta"] if name not in views]
+    if unknown:
+        msg = (
+            f"the run used views that have no name here: {', '.join(unknown)}. Only runs with "
+            f"views of the sets {', '.join(VIEW_SETS)} can be verified."
+        )
+        raise VerifyError(msg)
     return Settings(**{**options, "tta": tuple(views[name] for name in values["tta"])})
 
 
