@@ -17,9 +17,6 @@ Array = npt.NDArray[Any]
 FIRST_ROWS = 256
 """Rows that a growing table has at least."""
 
-NUM_LIMBS = 10
-"""Digits of 32 bits that hold any sum of float32: 277 bits a value and 43 for the count."""
-
 # Columns of a table of geometry: count, index of the first voxel, then three numbers each.
 COUNT, FIRST, SUM, LOWER, UPPER, NUM_COLUMNS = 0, 1, 2, 5, 8, 11
 
@@ -54,52 +51,6 @@ def unite_edges(parent: Array, one: Array, other: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def unite_planes(
-    parent: Array,
-    lower: Array,
-    upper: Array,
-    classes: Array,
-    upper_start: int,
-    reach: int,
-) -> None:
-    """Join objects of two facing planes whose voxels are neighbours and of one class.
-
-    ``lower`` and ``upper`` hold node numbers from 1, those of ``upper`` counted from
-    ``upper_start``; ``classes`` has a value a node. ``reach`` is the number of in-plane axes
-    along which two neighbours may differ: 0, 1 or 2.
-    """
-    rows, columns = lower.shape
-    last_one = last_other = np.int64(-1)
-    for i in range(rows):
-        for j in range(columns):
-            if lower[i, j] == 0:
-                continue
-            one = np.int64(lower[i, j])
-            for u in range(max(0, i - 1), min(rows, i + 2)):
-                for v in range(max(0, j - 1), min(columns, j + 2)):
-                    if (u != i) + (v != j) > reach or upper[u, v] == 0:
-                        continue
-                    other = upper_start + np.int64(upper[u, v])
-                    if one == last_one and other == last_other:
-                        continue
-                    last_one, last_other = one, other
-                    if classes[one] == classes[other]:
-                        unite_nodes(parent, one, other)
-
-
-@njit(cache=True, nogil=True)
-def apply_table(labels: Array, table: Array, out: Array) -> bool:
-    """Write ``table[label]`` for each voxel; False if a label is outside the table."""
-    size = table.size
-    for i in range(labels.size):
-        label = labels[i]
-        if label >= size:
-            return False
-        out[i] = table[label]
-    return True
-
-
-@njit(cache=True, nogil=True)
 def _add_run(rows: Array, row: int, z: int, y: int, start: int, stop: int, first: int) -> None:
     """Add a run of voxels along x to one row of a geometry table."""
     n = stop - start
@@ -117,27 +68,6 @@ def _add_run(rows: Array, row: int, z: int, y: int, start: int, stop: int, first
     rows[row, SUM] += n * z
     rows[row, SUM + 1] += n * y
     rows[row, SUM + 2] += (start + stop - 1) * n // 2
-
-
-@njit(cache=True, nogil=True)
-def measure_numbered(labels: Array, num_objects: int) -> Array:
-    """Geometry of objects numbered 1..n, (n, NUM_COLUMNS), in voxels of the block."""
-    rows = np.zeros((num_objects, NUM_COLUMNS), np.int64)
-    depth, height, width = labels.shape
-    for z in range(depth):
-        for y in range(height):
-            x = 0
-            while x < width:
-                label = labels[z, y, x]
-                start = x
-                x += 1
-                if label == 0:
-                    continue
-                while x < width and labels[z, y, x] == label:
-                    x += 1
-                first = (z * height + y) * width + start
-                _add_run(rows, np.int64(label) - 1, z, y, start, x, first)
-    return rows
 
 
 @njit(cache=True, nogil=True)
@@ -218,58 +148,3 @@ def measure_any(labels: Array) -> tuple[Array, Array, Array]:
         rows[: len(old_rows)] = old_rows
         num_objects, line = _scan(labels, keys, places, rows, num_objects, line)
     return rows[:num_objects].copy(), keys, places
-
-
-@njit(cache=True, nogil=True)
-def add_float(digits: Array, row: int, bits: np.uint32) -> None:
-    """Add one finite float32, given as its bits, to one row of 32-bit digits, exactly.
-
-    The value is ``mantissa * 2**(shift - 149)``; digit ``i`` counts units of
-    ``2**(32 * i - 149)``. Digits carry later: an int64 has room for 2**31 additions.
-    """
-    exponent = np.int64((bits >> np.uint32(23)) & np.uint32(0xFF))
-    mantissa = np.int64(bits & np.uint32(0x7FFFFF))
-    if exponent > 0:
-        mantissa |= np.int64(0x800000)
-        exponent -= 1
-    digit = exponent >> 5
-    shifted = mantissa << (exponent & 31)
-    low = shifted & np.int64(0xFFFFFFFF)
-    high = shifted >> np.int64(32)
-    if bits >> np.uint32(31):
-        low, high = -low, -high
-    digits[row, digit] += low
-    digits[row, digit + 1] += high
-
-
-@njit(cache=True, nogil=True)
-def measure_intensity(
-    labels: Array, intensity: Array, keys: Array, places: Array, num_objects: int
-) -> tuple[Array, Array, Array, Array]:
-    """Exact sums, least, greatest and number of non-finite voxels of each object, as float32."""
-    digits = np.zeros((num_objects, NUM_LIMBS), np.int64)
-    least = np.full(num_objects, np.inf, np.float32)
-    greatest = np.full(num_objects, -np.inf, np.float32)
-    num_nonfinite = np.zeros(num_objects, np.int64)
-    depth, height, width = labels.shape
-    values = np.empty(width, np.float32)
-    bits = values.view(np.uint32)
-    for z in range(depth):
-        for y in range(height):
-            values[:] = intensity[z, y]
-            last, row = np.uint64(0), np.int64(0)
-            for x in range(width):
-                key = np.uint64(labels[z, y, x])
-                if key == 0:
-                    continue
-                if key != last:
-                    row = places[find_slot(keys, key)]
-                    last = key
-                value = values[x]
-                if not np.isfinite(value):
-                    num_nonfinite[row] += 1
-                    continue
-                add_float(digits, row, bits[x])
-                least[row] = min(least[row], value)
-                greatest[row] = max(greatest[row], value)
-    return digits, least, greatest, num_nonfinite
