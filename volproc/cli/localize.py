@@ -43,6 +43,14 @@ from volproc.cli.options import (
     help="Value of a class in the map; once a class.",
 )
 @click.option(
+    "-m",
+    "--method",
+    type=click.Choice(["watershed", "centre-of-mass"]),
+    default="watershed",
+    show_default=True,
+    help="Split objects at their necks, or take connected voxels as they are.",
+)
+@click.option(
     "-rmin",
     "--radius-min-scale",
     type=click.FloatRange(min=0),
@@ -54,16 +62,47 @@ from volproc.cli.options import (
     "-rmax",
     "--radius-max-scale",
     type=click.FloatRange(min=0),
-    default=1.5,
-    show_default=True,
+    show_default="1.0 for a watershed, 1.5 for centres of mass",
     help="Largest particle: a ball of this part of the radius.",
+)
+@click.option(
+    "-fs",
+    "--filter-size",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Watershed: side of the window, in voxels, in which a particle's middle is the thickest "
+    "place.",
+)
+@click.option(
+    "--ties",
+    type=click.Choice(["scikit-image", "raster"]),
+    default="scikit-image",
+    show_default=True,
+    help="Watershed: order of equally thick places, as scikit-image floods the whole volume, or by "
+    "place, which needs less memory.",
+)
+@click.option(
+    "--border",
+    type=click.FloatRange(min=0, max=0.5, max_open=True),
+    default=0.005,
+    show_default=True,
+    help="Part of the volume's size in which particles are left out.",
+)
+@click.option(
+    "--max-object-voxels",
+    type=click.IntRange(min=1),
+    default=2**28,
+    show_default=True,
+    help="Watershed: largest box of an object that is split.",
 )
 @click.option(
     "--connectivity",
     type=click.IntRange(1, 3),
     default=1,
     show_default=True,
-    help="Voxels that belong together share a face (1), an edge (2) or a corner (3).",
+    help="Centres of mass: voxels that belong together share a face (1), an edge (2) or a corner "
+    "(3).",
 )
 @click.option(
     "--convention",
@@ -91,9 +130,10 @@ def localize(
 ) -> None:
     """Find particle centres in a class map.
 
-    Objects are connected voxels of one class; those of a particle's size are kept. Radii and
-    values of the classes come from the copick project, or from the record that "volproc segment
-    semantic" left beside the map, where they are not given.
+    Objects are connected voxels of one class, split at their necks where particles touch; those
+    of a particle's size are kept. Radii and values of the classes come from the copick project,
+    or from the record that "volproc segment semantic" left beside the map, where they are not
+    given.
     """
     from volproc.workflows.particles import LocalizeTask
     from volproc.workflows.particles import localize as run

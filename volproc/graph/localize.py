@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
 from dask.delayed import Delayed
 
 from volproc.core.errors import ShapeError
+from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
 from volproc.graph.component_tree import components_of
 from volproc.graph.components import objects_of
 from volproc.graph.label import check_mask
-from volproc.graph.layers import new_value, tree, unique_name
-from volproc.graph.particles import make_rule, points_of
+from volproc.graph.layers import (
+    Chunk,
+    Graph,
+    iterate_chunks,
+    new_array,
+    new_value,
+    tree,
+    unique_name,
+)
+from volproc.graph.particle_blocks import (
+    Found,
+    finish_regions,
+    merge_found,
+    narrow_block,
+    open_block,
+    share_objects,
+    split_objects,
+)
+from volproc.graph.particles import (
+    MAX_OBJECT_VOXELS,
+    Method,
+    ParticleRule,
+    Ties,
+    make_rule,
+    points_of,
+)
+from volproc.graph.scratch import Scratch
+from volproc.graph.stored_input import touched_chunks, widen
+from volproc.io.chunk_files import ChunkFiles
+from volproc.reduce.centres_watershed import OPENING_HALO, class_boxes, merge_boxes
 from volproc.reduce.objects import measure_block
-from volproc.reduce.tables import merge_tables
+from volproc.reduce.tables import ObjectTable, merge_tables
 
 
 def localize(
@@ -23,15 +57,25 @@ def localize(
     radii: Mapping[str, float],
     *,
     class_values: Mapping[str, int],
+    method: Method = "watershed",
     radius_min_scale: float = 0.5,
-    radius_max_scale: float = 1.5,
+    radius_max_scale: float | None = None,
     connectivity: int = 1,
+    filter_size: int = 10,
+    ties: Ties = "scikit-image",
+    border: float = 0.005,
+    max_object_voxels: int = MAX_OBJECT_VOXELS,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> Delayed:
-    """Find particle centres in a class map, lazily.
+    """Find particle centres in a class map, lazily, with the answer of the whole volume.
 
-    Connected voxels of a class are a particle if their number lies between those of balls of
-    ``radius * radius_min_scale`` and ``radius * radius_max_scale``; its centre is the mean of
-    its voxels.
+    Each class is taken by itself. With ``method="watershed"`` it is opened with a cross of seven
+    voxels, which cuts thin bridges; each object is flooded from the places where it is thickest,
+    so that particles that touch come apart at their necks. With ``"centre-of-mass"`` connected
+    voxels are one particle. Regions are particles if their number of voxels lies between those of
+    balls of ``radius * radius_min_scale`` and ``radius * radius_max_scale``; the centre is the
+    mean of the voxels. Centres within ``radius * radius_min_scale`` of each other are one
+    particle, at their mean; those in the border are left out.
 
     Parameters
     ----------
@@ -41,44 +85,180 @@ def localize(
         Radius of each class that is a particle, Å.
     class_values : mapping of str to int
         Value of each class in the map.
+    method : str
+        ``"watershed"`` or ``"centre-of-mass"``.
     radius_min_scale, radius_max_scale : float
-        Bounds of the size, as parts of the radius; inclusive.
+        Bounds of the size, as parts of the radius; inclusive. Without an upper one 1.0 for a
+        watershed and 1.5 for centres of mass. A ball of voxels may have a few more than
+        4/3 π r³: predictions that fill the particle need a little more than 1.
     connectivity : int
-        1 (faces), 2 (edges) or 3 (corners).
+        For centres of mass: 1 (faces), 2 (edges) or 3 (corners).
+    filter_size : int
+        For a watershed: side of the cubic window in which a marker is the thickest place, voxels.
+    ties : str
+        For a watershed: where two markers of an object are equally thick, ``"scikit-image"``
+        floods them in the order in which `skimage.segmentation.watershed` would on the whole
+        volume, which depends on all objects of the class: the result is that of scikit-image,
+        voxel for voxel. ``"raster"`` floods them in raster order, and an object's particles
+        depend on nothing but itself and its neighbours.
+    border : float
+        Centres nearer to a face than this part of the volume's size are left out; 0 keeps all.
+    max_object_voxels : int
+        For a watershed: largest box of an object, with its surroundings.
+    scratch : path
+        Folder in which the class map waits as bytes, seen by all workers; a temporary one by
+        default. It is removed with the result.
 
     Returns
     -------
     points : Delayed of Points
         All classes in one table, by class in the order of ``radii``, then by the raster index
-        of the first voxel. Equal for every chunking.
+        of the object's, or of the marker's, first voxel. Equal for every chunking.
 
     Raises
     ------
     ConfigError
-        If a class has no value, or a scale is not positive.
+        If a class has no value, a scale is not positive, or an option says something unknown.
+    ShapeError
+        If the map is no volume.
+
+    Notes
+    -----
+    Centres of mass: two tasks a block and a tree. Watershed: four tasks a block and two trees;
+    each chunk is computed once. A task holds a block, or the box of an object, at some 32 bytes a
+    voxel; when computed, an object beyond ``max_object_voxels`` raises a `PlanError`. One task
+    holds the table of all objects (about 120 bytes each). With ``ties="scikit-image"`` the last
+    task also holds the voxels of all particles, about 100 bytes each, and floods them one after
+    the other; for more particles than that allows choose ``ties="raster"``, which needs nothing
+    but blocks and tables.
+
+    References
+    ----------
+    .. [1] Octopi, https://github.com/chanzuckerberg/octopi, whose rules and defaults these are.
+
+    Examples
+    --------
+    >>> z, y, x = np.indices((20, 20, 40))
+    >>> map_ = ((z - 10) ** 2 + (y - 9) ** 2 + (abs(x - 20) - 6) ** 2 <= 49).astype("u1")
+    >>> volume = Volume(da.from_array(map_, chunks=16), (10.0, 10.0, 10.0))
+    >>> points = localize(volume, {"ball": 75.0}, class_values={"ball": 1}).compute()
+    >>> points.zyx.round(1)
+    array([[10. ,  9. , 13.7],
+           [10. ,  9. , 26.7]])
     """
-    array = check_mask(classes, connectivity)
-    if array.ndim != 3:
-        msg = f"particles are found in volumes (z, y, x), got shape {array.shape}."
-        raise ShapeError(msg)
     rule = make_rule(
         radii,
         class_values=class_values,
         radius_min_scale=radius_min_scale,
         radius_max_scale=radius_max_scale,
+        method=method,
+        connectivity=connectivity,
+        filter_size=filter_size,
+        ties=ties,
+        border=border,
+        max_object_voxels=max_object_voxels,
     )
-    plan = components_of(array, connectivity, measure=measure_block)
-    tasks, name = dict(plan.tasks), plan.name
-    groups = []
-    for number, (luts, own) in enumerate(zip(plan.luts, plan.groups, strict=True)):
-        key = (f"{name}-objects", number)
-        tasks[key] = (objects_of, luts, [plan.report(i) for i in own])
-        groups.append(key)
-    merged, root = tree(f"{name}-tree", groups, merge_tables)
-    tasks |= merged
+    array = check_mask(classes, rule.connectivity)
+    if array.ndim != 3:
+        msg = f"particles are found in volumes (z, y, x), got shape {array.shape}."
+        raise ShapeError(msg)
+    name = unique_name("localize")
+    if rule.method == "watershed":
+        tasks, root = _regions(array, rule, Scratch(scratch), name)
+    else:
+        tasks, root = _objects(array, rule.connectivity)
     frame = partial(
         points_of, rule=rule, voxel_size=classes.voxel_size, shape=classes.shape, name=classes.name
     )
-    result = unique_name("localize")
-    tasks[result] = (frame, root)
-    return new_value(result, tasks, depends_on=[array])
+    tasks[name] = (frame, root)
+    return new_value(name, tasks, depends_on=[array])
+
+
+def _objects(array: da.Array, connectivity: int) -> tuple[Graph, Any]:
+    """Tasks that find and measure all objects; the key of their table."""
+    plan = components_of(array, connectivity, measure=_measure)
+    tasks, groups = dict(plan.tasks), []
+    for number, (luts, own) in enumerate(zip(plan.luts, plan.groups, strict=True)):
+        key = (f"{plan.name}-objects", number)
+        tasks[key] = (objects_of, luts, [plan.report(i) for i in own])
+        groups.append(key)
+    merged, root = tree(f"{plan.name}-tree", groups, merge_tables)
+    return tasks | merged, root
+
+
+def _measure(
+    labels: npt.NDArray[np.uint32], *others: Any, offset: Shape, shape: Shape
+) -> ObjectTable:
+    del others  # nothing but the geometry counts
+    return measure_block(labels, offset=offset, shape=shape)
+
+
+def _regions(array: da.Array, rule: ParticleRule, store: Scratch, name: str) -> tuple[Graph, Any]:
+    """Tasks that split all objects; the key of their regions."""
+    shape, cuts = array.shape, array.chunks
+    files = ChunkFiles(store.path("classes"), cuts, np.dtype(np.uint8))
+    keep = f"{name}-scratch"
+    tasks: Graph = {keep: store}  # the folder lives as long as the graph does
+    chunks = list(iterate_chunks(cuts))
+    for chunk in chunks:
+        tasks[(f"{name}-narrow", *chunk.index)] = (
+            partial(_narrow, files, rule, chunk),
+            (array.name, *chunk.index),
+            keep,
+        )
+        wide = widen(chunk.region, OPENING_HALO, shape)
+        near = [(f"{name}-narrow", *index) for index in touched_chunks(cuts, wide)]
+        tasks[(f"{name}-open", *chunk.index)] = (
+            partial(_open, files, chunk.region, shape),
+            near,
+            keep,
+        )
+    opened = new_array(f"{name}-open", tasks, cuts=cuts, dtype=files.dtype, depends_on=[array])
+    found, table = _objects(opened, 1)
+    boxes, box = tree(f"{name}-box", [(f"{name}-narrow", *c.index) for c in chunks], merge_boxes)
+    share = f"{name}-share"
+    tasks |= found | boxes
+    tasks[share] = (partial(share_objects, cuts=cuts, shape=shape), table)
+    leaves = []
+    for number, chunk in enumerate(chunks):
+        mine = (f"{name}-mine", *chunk.index)
+        tasks[mine] = (_part, share, number)
+        leaf = (f"{name}-split", *chunk.index)
+        tasks[leaf] = (partial(_split, files, shape, rule), mine, box, keep)
+        leaves.append(leaf)
+    merged, root = tree(f"{name}-found", leaves, merge_found)
+    last = f"{name}-regions"
+    tasks |= merged
+    tasks[last] = (partial(finish_regions, shape=shape, rule=rule), root)
+    return tasks, last
+
+
+def _narrow(
+    files: ChunkFiles, rule: ParticleRule, chunk: Chunk, classes: npt.NDArray[Any], scratch: Any
+) -> npt.NDArray[np.int64]:
+    """Write the classes that are particles to scratch; give the box of each."""
+    del scratch  # an argument only so that the folder is there, as below
+    narrow = narrow_block(classes, rule)
+    files.write_chunk(chunk.index, narrow)
+    return class_boxes(narrow, len(rule.values), chunk.offset)
+
+
+def _open(files: ChunkFiles, region: Region, shape: Shape, *after: Any) -> npt.NDArray[np.uint8]:
+    del after
+    return open_block(files.read, region, shape)
+
+
+def _part(parts: Sequence[ObjectTable], number: int) -> ObjectTable:
+    return parts[number]
+
+
+def _split(
+    files: ChunkFiles,
+    shape: Shape,
+    rule: ParticleRule,
+    objects: ObjectTable,
+    boxes: npt.NDArray[np.int64],
+    scratch: Any,
+) -> Found:
+    del scratch
+    return split_objects(files.read, objects, boxes, shape, rule)

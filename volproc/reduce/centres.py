@@ -5,9 +5,15 @@ from __future__ import annotations
 from math import ceil, floor, isfinite, pi, prod
 from typing import overload
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from volproc.core.errors import ConfigError
+from volproc.core.types import Shape
 from volproc.core.volume import check_voxel_size
 from volproc.reduce.tables import ObjectTable
 
@@ -68,6 +74,69 @@ def size_limits(
     ndim = len(voxel_size)
     ball = (4 / 3 if ndim == 3 else 1) * pi * radius_angstrom**ndim / prod(voxel_size)
     return ceil(ball * min_scale**ndim), floor(ball * max_scale**ndim)
+
+
+def merge_near(
+    centres: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    distance: float,
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Replace centres that are near to each other by their mean.
+
+    Parameters
+    ----------
+    centres : ndarray of float, (n, d)
+        Voxels.
+    counts : ndarray of int, (n,)
+        Voxels of each particle; added up where centres merge.
+    distance : float
+        Centres at this distance or nearer merge, and so do chains of them. 0 merges nothing.
+    scale : tuple of float
+        Length of a voxel along each axis, in the unit of the distance.
+
+    Returns
+    -------
+    centres, counts
+        In the order of the first of each group; the mean is not weighted.
+
+    References
+    ----------
+    .. [1] Octopi, https://github.com/chanzuckerberg/octopi: remove duplicates by distance.
+
+    Examples
+    --------
+    >>> merge_near(np.array([[0.0, 0, 0], [0, 0, 9], [0, 0, 2]]), np.array([5, 6, 7]), 2.0)
+    (array([[0., 0., 1.],
+           [0., 0., 9.]]), array([12,  6]))
+    """
+    if distance <= 0 or len(centres) < 2:
+        return centres, counts
+    pairs = cKDTree(centres * np.array(scale)).query_pairs(distance, output_type="ndarray")
+    links = coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(len(centres),) * 2)
+    group = connected_components(links, directed=False)[1]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    means = np.add.reduceat(centres[order], starts, axis=0) / sizes[:, None]
+    totals = np.add.reduceat(counts[order], starts)
+    by_first = np.argsort(order[starts], kind="stable")
+    return means[by_first], totals[by_first]
+
+
+def away_from_border(
+    centres: npt.NDArray[np.float64], shape: Shape, border: float
+) -> npt.NDArray[np.bool_]:
+    """Whether centres keep a distance from the faces of the volume, as a part of its size.
+
+    >>> away_from_border(np.array([[0.0, 5, 5], [1, 5, 5]]), (100, 10, 10), 0.005).tolist()
+    [False, True]
+    """
+    size = np.array(shape)
+    inside: npt.NDArray[np.bool_] = (
+        (centres >= border * size) & (centres <= size - border * size)
+    ).all(axis=1)
+    return inside
 
 
 @overload

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from volproc.core.arrays import Source
@@ -14,10 +17,26 @@ from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor
 from volproc.core.points import Points
-from volproc.core.types import Index
+from volproc.core.types import Index, Region
 from volproc.core.volume import Volume
 from volproc.graph.components import BlockReport, Collector, label_chunk
-from volproc.graph.particles import make_rule, points_of
+from volproc.graph.particle_blocks import (
+    Found,
+    finish_regions,
+    merge_found,
+    narrow_block,
+    open_block,
+    share_objects,
+    split_objects,
+)
+from volproc.graph.particles import (
+    MAX_OBJECT_VOXELS,
+    Method,
+    ParticleRule,
+    Ties,
+    make_rule,
+    points_of,
+)
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import statistics_grid
 from volproc.io.copick_address import is_copick, parse_copick
@@ -26,10 +45,24 @@ from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
 from volproc.metrics.points import combine_scores, score_points
 from volproc.plan.blocks import ChunkGrid
+from volproc.reduce.centres_watershed import Regions, class_boxes, merge_boxes
 from volproc.reduce.faces import check_connectivity
+from volproc.reduce.tables import ObjectTable
 from volproc.workflows.record import read_record
 
 STAGE = "localize"
+
+RULE_OPTIONS = (
+    "method",
+    "radius_min_scale",
+    "radius_max_scale",
+    "connectivity",
+    "filter_size",
+    "ties",
+    "border",
+    "max_object_voxels",
+)
+"""Fields of a task that say what a particle is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +80,20 @@ class LocalizeTask:
         project, or from the record that ``segment semantic`` left beside the class map.
     class_values : mapping of str to int
         Value of each class in the map, from the same places where it is empty.
+    method : str
+        ``"watershed"`` or ``"centre-of-mass"``; see `volproc.localize`, as for all that follows.
     radius_min_scale, radius_max_scale : float
         Bounds of a particle's size: balls of these parts of its radius, inclusive.
     connectivity : int
-        1 (faces), 2 (edges) or 3 (corners).
+        1 (faces), 2 (edges) or 3 (corners); of a watershed always 1.
+    filter_size : int
+        Side of the window in which the middle of a particle is the thickest place, voxels.
+    ties : str
+        ``"scikit-image"`` or ``"raster"``.
+    border : float
+        Part of the volume's size in which centres are left out.
+    max_object_voxels : int
+        Largest box of an object that is split.
     voxel_size : float or tuple of float
         Å per voxel, where the file gives none or a wrong one.
     override_voxel_size : bool
@@ -67,9 +110,14 @@ class LocalizeTask:
     output: str = ""
     radii: Mapping[str, float] = field(default_factory=dict)
     class_values: Mapping[str, int] = field(default_factory=dict)
+    method: Method = "watershed"
     radius_min_scale: float = 0.5
-    radius_max_scale: float = 1.5
+    radius_max_scale: float | None = None
     connectivity: int = 1
+    filter_size: int = 10
+    ties: Ties = "scikit-image"
+    border: float = 0.005
+    max_object_voxels: int = MAX_OBJECT_VOXELS
     voxel_size: VoxelSize | None = None
     override_voxel_size: bool = False
     selection: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +148,64 @@ class LabelWork:
         offset = tuple(s.start for s in region)
         block = self.source.read(region)
         return label_chunk(block, index, offset, self.source.shape, self.connectivity, None)
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowSource:
+    """A class map in storage, of which only the particle classes are seen."""
+
+    source: Source
+    rule: ParticleRule
+
+    def __call__(self, region: Region) -> npt.NDArray[np.uint8]:
+        """Read one region."""
+        return narrow_block(self.source.read(region), self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """Finds the components of one block of an opened class map, and the boxes of its classes."""
+
+    read: NarrowSource
+    grid: ChunkGrid
+
+    def __call__(self, index: Index) -> tuple[BlockReport, npt.NDArray[np.int64]]:
+        """Read one block with its halo, open and label it."""
+        region, shape = self.grid[index].write, self.read.source.shape
+        offset = tuple(s.start for s in region)
+        boxes = class_boxes(self.read(region), len(self.read.rule.values), offset)
+        opened = open_block(self.read, region, shape)
+        return label_chunk(opened, index, offset, shape, 1, None), boxes
+
+
+class OwnedObjects(tuple[int, ...]):
+    """Index of a block with the objects that the block owns.
+
+    A task gets these alone, and not the table of the volume.
+    """
+
+    objects: ObjectTable
+
+    @classmethod
+    def of(cls, index: Index, objects: ObjectTable) -> OwnedObjects:
+        """Give an index its objects."""
+        owned = cls(index)
+        owned.objects = objects
+        return owned
+
+
+@dataclass(frozen=True, slots=True)
+class SplitWork:
+    """Splits the objects of one block."""
+
+    read: NarrowSource
+    boxes: npt.NDArray[np.int64]
+
+    def __call__(self, index: Index) -> Found:
+        """Read the boxes of the objects, and split each."""
+        assert isinstance(index, OwnedObjects)
+        read = self.read
+        return split_objects(read, index.objects, self.boxes, read.source.shape, read.rule)
 
 
 def localize(
@@ -133,8 +239,7 @@ def localize(
     rule = make_rule(
         radii,
         class_values=values,
-        radius_min_scale=task.radius_min_scale,
-        radius_max_scale=task.radius_max_scale,
+        **{name: getattr(task, name) for name in RULE_OPTIONS},
     )
     source = volume.source
     assert source is not None  # an opened volume has one
@@ -145,19 +250,10 @@ def localize(
         )
         raise ShapeError(msg)
     check_connectivity(task.connectivity, volume.ndim)
-    grid = statistics_grid(source)
-    collector = Collector(grid.numblocks, task.connectivity)
-    run_stage(
-        STAGE,
-        grid.indices(),
-        LabelWork(source, grid, task.connectivity),
-        executor=executor or SerialExecutor(),
-        observe=observe,
-        collect=collector.add,
-        total=len(grid),
-    )
+    stages = partial(run_stage, executor=executor or SerialExecutor(), observe=observe)
+    find = _find_regions if rule.method == "watershed" else _find_objects
     points = points_of(
-        collector.finish(),
+        find(source, rule, stages),
         rule=rule,
         voxel_size=volume.voxel_size,
         shape=volume.shape,
@@ -170,6 +266,39 @@ def localize(
     )
     observe(Event("note", STAGE, text=f"{len(points)} particles"))
     return points, paths
+
+
+def _find_objects(source: Source, rule: ParticleRule, stages: Callable[..., None]) -> ObjectTable:
+    """Connected components, block by block."""
+    grid = statistics_grid(source)
+    collector = Collector(grid.numblocks, rule.connectivity)
+    work = LabelWork(source, grid, rule.connectivity)
+    stages(STAGE, grid.indices(), work, collect=collector.add, total=len(grid))
+    return collector.finish()
+
+
+def _find_regions(source: Source, rule: ParticleRule, stages: Callable[..., None]) -> Regions:
+    """Objects of the opened map, block by block; then each of them split by the block it is in."""
+    grid = statistics_grid(source)
+    collector = Collector(grid.numblocks, 1)
+    read, boxes = NarrowSource(source, rule), []
+
+    def collect(index: Index, result: tuple[BlockReport, npt.NDArray[np.int64]]) -> None:
+        collector.add(index, result[0])
+        boxes.append(result[1])
+
+    stages(STAGE, grid.indices(), OpenWork(read, grid), collect=collect, total=len(grid))
+    shares = share_objects(collector.finish(), grid.dask_chunks, source.shape)
+    owned = [
+        OwnedObjects.of(index, objects)
+        for index, objects in zip(grid.indices(), shares, strict=True)
+        if len(objects)
+    ]
+    parts: dict[Index, Found] = {}
+    work = SplitWork(read, merge_boxes(boxes))
+    stages("split", owned, work, collect=parts.__setitem__, total=len(owned))
+    found = merge_found([parts[index] for index in owned])
+    return finish_regions(found, source.shape, rule)
 
 
 def tomogram_name(address: str, name: str) -> str:
