@@ -116,14 +116,15 @@ def seams(
     """
     from volproc.core.errors import ExistsError
     from volproc.io.chunk_files import write_bytes
-    from volproc.io.open import open_
+    from volproc.io.open import inspect, to_volume
     from volproc.workflows.seams import check_seams
 
     if figure and Path(figure).exists() and not overwrite:
         msg = f"{figure} is there already. Use another name, or --overwrite."
         raise ExistsError(msg)
+    header = inspect(address, **pick_selection(options))
     # Seams are a matter of voxels: where a file gives no size of theirs, any will do.
-    volume = open_(address, voxel_size=1.0, **pick_selection(options))
+    volume = to_volume(header, voxel_size=None if header.voxel_size else 1.0)
     if chunks is not None:
         chunks = chunks[-volume.ndim :] if len(set(chunks)) == 1 else chunks
     with run_options(options) as how:
