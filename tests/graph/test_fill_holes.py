@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -19,6 +20,8 @@ from volproc.graph.fill_holes import fill_holes
 
 SHAPE = (5, 7, 11)
 
+FFN = Path(__file__).parents[2].parent / "shared" / "data" / "labels" / "ffn_fib25_segmentation.npz"
+
 
 @st.composite
 def cuts(draw: st.DrawFn, shape: tuple[int, ...] = SHAPE) -> tuple[tuple[int, ...], ...]:
@@ -30,13 +33,15 @@ def cuts(draw: st.DrawFn, shape: tuple[int, ...] = SHAPE) -> tuple[tuple[int, ..
 
 
 def filled_one_by_one(labels: np.ndarray) -> np.ndarray:
-    """Oracle: scipy per object on the whole volume; the innermost of several fills last."""
-    solid = {
-        label: ndi.binary_fill_holes(labels == label) for label in np.unique(labels[labels > 0])
-    }
+    """Oracle: scipy per object on the whole volume; of several holes around it, the smallest."""
     out = labels.copy()
-    for label in sorted(solid, key=lambda i: -solid[i].sum()):
-        out[solid[label] & (labels == 0)] = label
+    least = np.full(labels.shape, labels.size + 1)
+    for label in np.unique(labels[labels > 0]):
+        hole = ndi.binary_fill_holes(labels == label) & (labels != label)
+        pieces, _ = ndi.label(hole)
+        size = np.bincount(pieces.reshape(-1))[pieces]
+        wins = hole & (labels == 0) & (size < least)
+        out[wins], least[wins] = label, size[wins]
     return out
 
 
@@ -125,6 +130,34 @@ def test_an_empty_and_a_full_volume_stay(fill) -> None:
     labels = da.full(SHAPE, fill, dtype="u1", chunks=(2, 3, 11))
     assert (run(fill_holes(labels)) == fill).all()
     assert run(fill_holes(da.ones((1, 1, 1), dtype=bool))).dtype == bool
+
+
+@pytest.mark.parametrize("chunks", [(2, 4, 5), 3, -1])
+def test_a_piece_inside_and_a_piece_outside_are_no_way(chunks) -> None:
+    labels = shell((7, 9, 11))
+    labels[3, 4, 5] = labels[0, 0, 0] = 2  # one object in two pieces
+    result = run(fill_holes(da.from_array(labels, chunks=chunks)))
+    assert result[3, 4, 4] == 1
+    np.testing.assert_array_equal(result, filled_one_by_one(labels))
+
+
+@pytest.mark.parametrize("chunks", [(3, 2), 4, -1])
+def test_a_ring_that_hangs_together_by_corners_is_closed(chunks) -> None:
+    y, x = np.indices((11, 11)) - 5
+    labels = (np.abs(y) + np.abs(x) == 4).astype(np.uint8) * 6
+    result = run(fill_holes(da.from_array(labels, chunks=chunks)))
+    np.testing.assert_array_equal(result > 0, np.abs(y) + np.abs(x) <= 4)
+
+
+def test_real_neurites_are_filled_as_scipy_fills_them() -> None:
+    if not FFN.exists():
+        pytest.skip(f"{FFN} is not there")
+    labels = np.load(FFN)["segmentation"][:90, 60:150, 100:200]
+    expected = filled_one_by_one(labels)
+    assert (expected != labels).any()
+    for chunks in ((40, 50, 33), (90, 31, 100)):
+        result = run(fill_holes(da.from_array(labels, chunks=chunks)))
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_more_blocks_than_one_task_joins() -> None:

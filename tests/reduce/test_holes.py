@@ -8,48 +8,53 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import DtypeError, ShapeError
-from volproc.reduce.holes import find_holes, find_regions, merge_contacts, touching_names
+from volproc.reduce.hole_kernels import find_owners
+from volproc.reduce.holes import face_regions, find_regions, unique_pairs
 
 
-def reached(edges: list[tuple[int, int]], start: int, without: int) -> set[int]:
-    """Nodes that ways from one node lead to, if another is taken away."""
+def ways(edges: list[tuple[int, int]], start: int, closed: set[int]) -> set[int]:
+    """Nodes that ways from one node lead to, if some are taken away."""
     found, todo = {start}, [start]
     while todo:
         node = todo.pop()
         for pair in edges:
-            if node in pair and without not in pair:
-                other = sum(pair) - node
-                if other not in found:
-                    found.add(other)
-                    todo.append(other)
+            other = sum(pair) - node
+            if node in pair and not closed & {*pair} and other not in found:
+                found.add(other)
+                todo.append(other)
     return found
 
 
-@given(st.integers(0, 999), st.integers(2, 14), st.integers(1, 30))
-def test_owners_are_the_innermost_of_those_whose_removal_cuts_a_gap_off(
-    seed, num_nodes, num_edges
+@given(st.integers(0, 9999), st.integers(2, 14), st.integers(1, 30), st.integers(1, 6))
+def test_owners_are_those_without_which_a_region_is_not_reached(
+    seed, num_nodes, num_edges, num_colours
 ) -> None:
     rng = np.random.default_rng(seed)
-    names = np.where(rng.random(num_nodes) < 0.5, 1, -1) * np.arange(1, num_nodes + 1)
-    pairs = names[rng.integers(0, num_nodes, (num_edges, 2))]
-    pairs = merge_contacts([pairs[pairs[:, 0] != pairs[:, 1]]])
-    outside = names[:1]
-    holes, owners = find_holes(pairs, outside)
-    found = dict(zip(holes.tolist(), owners.tolist(), strict=True))
-    edges = [*map(tuple, pairs.tolist()), (0, int(outside[0]))]
-    for gap in [n for n in reached(edges, 0, 99) if n < 0]:
+    colours = np.concatenate([[-1], rng.integers(-1, num_colours, num_nodes - 1)])
+    voxels = rng.integers(1, 9, num_nodes)
+    edges = unique_pairs([rng.integers(0, num_nodes, (num_edges, 2))])
+    edges = edges[(colours[edges[:, 0]] != colours[edges[:, 1]]) | (edges.min(1) == 0)]
+    edges = edges[edges[:, 0] != edges[:, 1]]
+    owners = find_owners(edges, colours, num_colours, voxels)
+    pairs = [*map(tuple, edges.tolist())]
+    for node in sorted(ways(pairs, 0, set())):
         cuts = []
-        for label in names[names > 0].tolist():
-            if gap not in reached(edges, 0, label):
-                cuts.append((len(reached(edges, gap, label)), label))
-        assert found.get(gap) == (min(cuts)[1] if cuts else None)
+        for colour in range(num_colours):
+            closed = set(np.flatnonzero(colours == colour).tolist())
+            if node not in closed and node not in ways(pairs, 0, closed):
+                cuts.append((voxels[[*ways(pairs, node, closed)]].sum(), colour))
+        if colours[node] < 0:
+            assert owners[node] == (min(cuts)[1] if cuts else -1)
+        else:
+            assert owners[node] == -1
 
 
 def test_gaps_within_a_block_are_settled_there() -> None:
     labels = np.ones((5, 5, 5), int)
     labels[2, 2, 2] = 0
     _, regions = find_regions(labels, offset=(10, 10, 10), shape=(99, 99, 99))
-    assert regions.owners.tolist() == [0, 1]
+    assert sorted(regions.owners.tolist()) == [0, 1]
+    assert regions.voxels.max() == 125
     assert len(regions.contacts) == 0
     labels[2, 2, 3] = 4  # beside two objects: the whole volume decides
     _, regions = find_regions(labels, offset=(10, 10, 10), shape=(99, 99, 99))
@@ -58,25 +63,27 @@ def test_gaps_within_a_block_are_settled_there() -> None:
     assert len(regions.outside) == 0
 
 
-def test_background_is_named_by_its_first_voxel_in_the_volume() -> None:
-    labels = np.array([[0, 7, 0]])
+def test_regions_are_pieces_named_by_their_first_voxels_in_the_volume() -> None:
+    labels = np.array([[0, 7, 0, 7]])
     numbers, regions = find_regions(labels, offset=(1, 2), shape=(3, 9))
-    assert numbers.tolist() == [[2, 1, 3]]
-    assert regions.names.tolist() == [7, -1 - 11, -1 - 13]
+    assert regions.names[numbers - 1].tolist() == [[11, 12, 13, 14]]
+    assert regions.labels[numbers - 1].tolist() == [[0, 7, 0, 7]]
     _, regions = find_regions(labels, offset=(2, 0), shape=(3, 9))
-    assert regions.outside.tolist() == [7, -1 - 18, -1 - 20]
+    assert sorted(regions.outside.tolist()) == [18, 19, 20, 21]
 
 
-def test_facing_planes_give_each_pair_of_names_once() -> None:
-    lower, upper = np.array([1, 1, 2], np.uint32), np.array([1, 1, 1], np.uint32)
-    pairs = touching_names(lower, np.array([5, -3]), upper, np.array([5]))
-    assert pairs.tolist() == [[-3, 5]]
-    assert merge_contacts([pairs, pairs[:, ::-1]]).tolist() == [[-3, 5]]
+def test_facing_planes_link_what_is_equal() -> None:
+    _, one = find_regions(np.array([[5, 5, 0]]), offset=(0, 0), shape=(2, 3))
+    _, other = find_regions(np.array([[5, 0, 0]]), offset=(1, 0), shape=(2, 3))
+    planes = np.array([1, 1, 2], np.uint32), np.array([1, 2, 2], np.uint32)
+    links, contacts = face_regions(planes[0], one, planes[1], other)
+    assert links.tolist() == [[0, 3], [2, 4]]
+    assert contacts.tolist() == [[0, 4]]
+    assert unique_pairs([contacts, contacts[:, ::-1]]).tolist() == [[0, 4]]
+    with pytest.raises(ShapeError, match="facing planes"):
+        face_regions(planes[0], one, planes[1][:1], other)
 
 
-def test_what_cannot_be_named_is_refused() -> None:
+def test_labels_that_are_too_large_are_refused() -> None:
     with pytest.raises(DtypeError, match="labels reach up to"):
         find_regions(np.full((1, 2), 2**63, np.uint64), offset=(0, 0), shape=(1, 2))
-    one = np.ones(2, np.uint32)
-    with pytest.raises(ShapeError, match="facing planes"):
-        touching_names(one, np.array([5]), one[:1], np.array([5]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
 from volproc.reduce.smoothing import SmoothingRule, smooth_block
-from volproc.reduce.smoothing_kernels import reflected, smooth_object
+from volproc.reduce.smoothing_kernels import find_runs, reflected, smooth_object
 
 
 def test_the_blur_is_a_part_of_the_diameter_in_space() -> None:
@@ -40,8 +40,12 @@ def test_values_are_those_of_scipy(seed, sigma) -> None:
     best, out = np.zeros(shape), np.zeros(shape, np.uint32)
     zero, size = np.zeros(3, np.int64), np.array(shape)
     box = np.array([0, 0, 0, *shape])
-    numbers = mask.astype(np.uint32)
-    smooth_object(numbers, 1, box, box, zero, size, *weights, zero, best, out)
+    _, runs = find_runs(mask.astype(np.uint32), 1)
+    planes, spans = np.zeros(shape), np.zeros((5, 7, 2), np.int64)
+    spans[..., 0] = 11
+    smooth_object(1, runs, box, box, zero, size, *weights, planes, spans, zero, best, out)
+    assert not planes.any()
+    assert (spans == [11, 0]).all()
     expected = ndi.gaussian_filter(mask.astype(float), rule.sigma(int(mask.sum())))
     taken = best > 0
     np.testing.assert_allclose(best[taken], expected[taken], atol=1e-12)
@@ -73,3 +77,10 @@ def test_the_greatest_value_wins_whatever_the_labels() -> None:
         winner = max((large, rod), key=lambda label: blurred[label][6, 6])
         assert min(blurred[large][6, 6], blurred[rod][6, 6]) > 0.5
         assert result[6, 6] == winner
+
+
+def test_runs_are_sorted_by_object() -> None:
+    numbers = np.array([[[2, 2, 0, 1], [0, 1, 1, 2]]], np.uint32)
+    starts, runs = find_runs(numbers, 2)
+    assert starts.tolist()[:2] == [0, 2]
+    assert runs.tolist() == [[0, 0, 3, 4], [0, 1, 1, 3], [0, 0, 0, 2], [0, 1, 3, 4]]

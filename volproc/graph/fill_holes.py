@@ -20,11 +20,13 @@ from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.components import relabel
 from volproc.reduce.holes import (
+    NO_PAIRS,
     BlockRegions,
+    RegionGraph,
+    face_regions,
     find_holes,
     find_regions,
-    merge_contacts,
-    touching_names,
+    merge_graphs,
 )
 
 GROUP = 16
@@ -61,7 +63,8 @@ def fill_holes(labels: Lazy, *, scratch: str | os.PathLike[str] | None = None) -
     -----
     Two tasks a block, one for 16 blocks, and a tree. Each chunk is computed once; its numbered
     form waits on disk, and so do its faces. Holes within a block that touch one object are
-    settled there. Contacts between all other regions are whole in one task, about 150 bytes each.
+    settled there. All other regions and their contacts are whole in one task: connected pieces
+    of objects and of background within a block, about 200 bytes each.
 
     Examples
     --------
@@ -114,7 +117,7 @@ def _filled(array: da.Array, scratch: str | os.PathLike[str] | None) -> da.Array
         join = partial(_join, own_indices=own, other_indices=others, planes=planes)
         stage.tasks[key] = (join, *keys, stage.store_key)
         leaves.append(key)
-    decision = stage.add_root(leaves, _merge, partial(_decide, lookup=lookup))
+    decision = stage.add_root(leaves, merge_graphs, partial(_decide, lookup=lookup))
     fill = partial(_fill, files=files, lookup=lookup, dtype=array.dtype)
     return stage.finish(fill, decision, array.dtype)
 
@@ -147,30 +150,27 @@ def _join(
     own_indices: Sequence[Index],
     other_indices: Sequence[Index],
     planes: _Planes,
-) -> tuple[Any, Any]:
-    """Contacts, and regions at the volume's edge, of some blocks and with their neighbours."""
+) -> RegionGraph:
+    """What some blocks leave to decide, joined among themselves and with their neighbours."""
     del store  # an argument only so that the folder outlives this task
-    names = dict(
-        zip((*own_indices, *other_indices), (r.names for r in (*own, *others)), strict=True)
-    )
-    contacts = [r.contacts for r in own]
+    known = dict(zip((*own_indices, *other_indices), (*own, *others), strict=True))
+    graphs = []
     for index in own_indices:
+        links, contacts = [NO_PAIRS], [NO_PAIRS]
         for axis in range(len(index)):
             beyond = _next(index, axis)
-            if beyond in names:
+            if beyond in known:
                 lower = planes.files(axis, 1).read_chunk(index)
                 upper = planes.files(axis, 0).read_chunk(beyond)
-                contacts.append(touching_names(lower, names[index], upper, names[beyond]))
-    return merge_contacts(contacts), np.unique(np.concatenate([r.outside for r in own]))
+                same, different = face_regions(lower, known[index], upper, known[beyond])
+                links.append(same)
+                contacts.append(different)
+        graphs.append(known[index].graph(np.concatenate(links), np.concatenate(contacts)))
+    return merge_graphs(graphs)
 
 
-def _merge(parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    contacts, outside = zip(*parts, strict=True)
-    return merge_contacts(contacts), np.unique(np.concatenate(outside))
-
-
-def _decide(found: tuple[Any, Any], *, lookup: LookupFiles) -> None:
-    lookup.write(*find_holes(*found))
+def _decide(graph: RegionGraph, *, lookup: LookupFiles) -> None:
+    lookup.write(*find_holes(graph))
 
 
 def _fill(
@@ -183,9 +183,8 @@ def _fill(
     dtype: np.dtype[Any],
 ) -> npt.NDArray[Any]:
     del decision  # the lookup was written before it was made
-    names, owners = regions.names, regions.owners
-    new = np.where(names > 0, names.astype(np.uint64), owners)
-    is_open = (names < 0) & (owners == 0)
-    new[is_open] = lookup.find(names[is_open])
+    new = regions.labels.astype(np.uint64) + regions.owners
+    is_open = new == 0
+    new[is_open] = lookup.find(regions.names[is_open])
     lut = np.concatenate([np.zeros(1, np.uint64), new])
     return relabel(files.read_chunk(index), lut, dtype=dtype)
