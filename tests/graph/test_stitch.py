@@ -476,6 +476,7 @@ def zeros(*shape: int, chunks: Any = -1, dtype: Any = int) -> da.Array:
             r"got \(10, 10\)",
         ),
         (zeros(4, 20, chunks=(4, 2)), {"halo": 2}, ShapeError, "at least one voxel"),
+        (zeros(4, 20), {"halo": 1, "dtype": float}, DtypeError, "integers, got dtype float64"),
         (zeros(20), {"halo": 2}, ShapeError, r"got shape \(20,\)"),
         (zeros(0, 20), {"halo": 2}, ShapeError, r"got shape \(0, 20\)"),
         (

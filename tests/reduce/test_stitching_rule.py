@@ -62,7 +62,7 @@ def gather(parts: dict[tuple[int, ...], np.ndarray], grid: OverlapGrid = GRID) -
 
 
 def decide(parts: list[Evidence], grid: OverlapGrid = GRID) -> Verdict:
-    return judge(merge_evidence(parts), num_blocks=len(grid), min_overlap=0.5)
+    return judge(merge_evidence(parts), num_blocks=len(grid))
 
 
 def same(one: Verdict, other: Verdict) -> bool:
@@ -80,7 +80,7 @@ def test_the_order_of_matches_changes_nothing(seed) -> None:
     order = np.random.default_rng(seed).permutation(len(evidence.matches))
     columns = {f.name: getattr(evidence.matches, f.name)[order] for f in fields(evidence.matches)}
     mixed = Evidence(evidence.claims, replace(evidence.matches, **columns))
-    options = {"num_blocks": len(GRID), "min_overlap": 0.5}
+    options = {"num_blocks": len(GRID)}
     assert same(judge(evidence, **options), judge(mixed, **options))
 
 
@@ -133,7 +133,7 @@ def test_two_objects_of_one_block_are_never_one() -> None:
         is_best=np.ones(3, bool),
         has_best_piece=np.zeros(3, bool),
     )
-    verdict = judge(Evidence(claims, matches), num_blocks=3, min_overlap=0.5)
+    verdict = judge(Evidence(claims, matches), num_blocks=3)
     assert verdict.rank.tolist() == [1, 2, 0, 0]
 
 
@@ -187,7 +187,7 @@ def test_painting_shows_the_lowest_rank_of_all_masks(seed) -> None:
         out[GRID.chunk(index)] = np.concatenate([[0], palette.ranks])[painted]
         tables.append(table)
     np.testing.assert_array_equal(out, expected)
-    numbering = number_objects(verdict, merge_tables(tables), min_overlap=0.5)
+    numbering = number_objects(verdict, merge_tables(tables))
     labels = numbering.label[out]
     ids, first = np.unique(labels[labels > 0], return_index=True)
     assert ids.tolist() == list(range(1, numbering.report.num_objects + 1))

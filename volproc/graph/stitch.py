@@ -15,6 +15,7 @@ from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
+from volproc.graph.label import label_type
 from volproc.graph.layers import Graph, array_of, iterate_chunks, new_array, tree, unique_name
 from volproc.graph.scratch import Scratch
 from volproc.graph.stitch_blocks import (
@@ -58,7 +59,7 @@ def stitch(
     min_overlap: float = 0.5,
     scores: Volume | da.Array | None = None,
     scratch: str | os.PathLike[str] | None = None,
-    dtype: npt.DTypeLike = np.uint32,
+    dtype: npt.DTypeLike | None = None,
 ) -> tuple[Lazy, Delayed]:
     """Make one labelling of instances that were found in overlapping blocks, lazily.
 
@@ -84,7 +85,6 @@ def stitch(
         the blocks.
     min_overlap : float
         Least part of the smaller of two objects that has to be in common, exclusive, in [0, 1).
-        Also the part of an object above which it is left out if others cover it.
     scores : Volume or dask array, shape and chunks of ``blocks``
         Confidence of each voxel; the mean under an object is its score. Where the masks of two
         objects overlap, the greater score wins the voxel.
@@ -92,7 +92,7 @@ def stitch(
         Folder for what stands between the stages, seen by all workers; a temporary one by
         default. It is removed with the array.
     dtype : dtype
-        Type of the labels.
+        Type of the labels; by default uint32, and uint64 where there may be more objects.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def stitch(
     ConfigError
         If ``min_overlap`` is no share.
     DtypeError
-        If instances are not integers; if there are more objects than ``dtype`` has numbers.
+        If instances or ``dtype`` are not integers; if there are more objects than it has numbers.
     HaloError
         If there is no halo along an axis that is cut.
     ShapeError
@@ -130,9 +130,8 @@ def stitch(
 
     References
     ----------
-    Mutual best partners over overlaps: C. Pape et al., "Solving large multicut problems for
-    connectomics via domain decomposition", ICCV workshops 2017. Owners: U. Schmidt et al.,
-    StarDist's ``predict_instances_big``.
+    Owners: StarDist's ``predict_instances_big``. Mutual best partners: the face stitching of
+    cluster_tools. Pieces and cut-off claims are our own.
 
     Examples
     --------
@@ -164,7 +163,7 @@ def stitch(
         claim = partial(claim_block, job=job, index=index)
         tasks[(f"{name}-claim", *index)] = (claim, (array.name, *index), score)
     sources = [a for a in (array, confidence) if a is not None]
-    labels, report = _stitch_claims(tasks, name, job, store, np.dtype(dtype), sources)
+    labels, report = _stitch_claims(tasks, name, job, store, label_type(array, dtype), sources)
     if isinstance(blocks, Volume):
         return blocks.with_data(labels, name=f"{blocks.name} labels"), report
     return labels, report
@@ -178,7 +177,7 @@ def segment_blocks(
     chunks: Chunks | None = None,
     min_overlap: float = 0.5,
     scratch: str | os.PathLike[str] | None = None,
-    dtype: npt.DTypeLike = np.uint32,
+    dtype: npt.DTypeLike | None = None,
 ) -> tuple[Lazy, Delayed]:
     """Find instances block by block with any function, and stitch them, lazily.
 
@@ -234,7 +233,7 @@ def segment_blocks(
             after,
         )
     sources = [] if after is None else [array]
-    labels, report = _stitch_claims(tasks, name, job, store, np.dtype(dtype), sources)
+    labels, report = _stitch_claims(tasks, name, job, store, label_type(array, dtype), sources)
     if isinstance(volume, Volume):
         return volume.with_data(labels, name=f"{volume.name} labels"), report
     return labels, report
@@ -269,7 +268,7 @@ def _stitch_claims(
     verdict = f"{name}-verdict"
     tasks |= merged
     tasks[verdict] = (
-        partial(judge, num_blocks=len(grid), min_overlap=job.min_overlap),
+        partial(judge, num_blocks=len(grid)),
         root,
     )
     labels_name, numbering = unique_name("stitched"), f"{name}-numbering"
@@ -288,7 +287,7 @@ def _stitch_claims(
     painted = [(f"{name}-paint", *i) for i in indices]
     merged, root = tree(f"{name}-objects", painted, merge_tables)
     tasks |= merged
-    tasks[numbering] = (partial(number_objects, min_overlap=job.min_overlap), verdict, root)
+    tasks[numbering] = (number_objects, verdict, root)
     tasks[f"{name}-report"] = (_report, numbering, keep)
     labels = new_array(labels_name, tasks, cuts=grid.cuts, dtype=dtype, depends_on=sources)
     return labels, Delayed(f"{name}-report", labels.__dask_graph__(), layer=labels_name)

@@ -15,7 +15,7 @@ from volproc.reduce.objects import measure_block
 from volproc.reduce.stitching import Ints
 from volproc.reduce.stitching_grid import OverlapGrid, common, within
 from volproc.reduce.stitching_kernels import paint_lowest
-from volproc.reduce.stitching_rule import Verdict
+from volproc.reduce.stitching_rule import MOST, Verdict
 from volproc.reduce.tables import ObjectTable
 
 
@@ -142,7 +142,7 @@ def paint_chunk(
     return painted, table.with_labels(palette.ranks[table.label - 1])
 
 
-def number_objects(verdict: Verdict, painted: ObjectTable, *, min_overlap: float) -> Numbering:
+def number_objects(verdict: Verdict, painted: ObjectTable) -> Numbering:
     """Give the objects that are seen their labels, by their first voxels in raster order.
 
     Parameters
@@ -150,12 +150,11 @@ def number_objects(verdict: Verdict, painted: ObjectTable, *, min_overlap: float
     verdict : Verdict
         Of all blocks.
     painted : ObjectTable
-        Of all chunks, by rank.
-    min_overlap : float
-        Fragments of which a greater part is covered by masks are left out.
+        Of all chunks, by rank. United fragments more than half of which lie under masks are left
+        out.
     """
     own = verdict.num_own[painted.label]
-    is_covered = own - painted.count > min_overlap * own
+    is_covered = own - painted.count > MOST * own
     is_covered &= verdict.num_fragments[painted.label] > 0
     seen = painted.select(~is_covered)
     order = np.argsort(seen.first)

@@ -14,6 +14,9 @@ from volproc.reduce.kernels import unite_edges
 from volproc.reduce.stitching import Claims, Flags, Ints, Matches
 from volproc.reduce.stitching_kernels import drop_covered, unite_claims
 
+MOST = 0.5
+"""Part of an object above which it is left out if others cover it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
@@ -87,7 +90,7 @@ def check_min_overlap(min_overlap: float) -> None:
         raise ConfigError(msg)
 
 
-def judge(evidence: Evidence, *, num_blocks: int, min_overlap: float) -> Verdict:
+def judge(evidence: Evidence, *, num_blocks: int) -> Verdict:
     """Decide which claims are the same object, and whose mask it gets.
 
     Parameters
@@ -96,8 +99,6 @@ def judge(evidence: Evidence, *, num_blocks: int, min_overlap: float) -> Verdict
         Of all blocks, claims by block and number; matches in any order.
     num_blocks : int
         Blocks of the volume.
-    min_overlap : float
-        Part of an object above which it is left out if others cover it.
 
     Returns
     -------
@@ -115,7 +116,8 @@ def judge(evidence: Evidence, *, num_blocks: int, min_overlap: float) -> Verdict
     4. Two claims that are both not whole are fragments of one object, longer than the halo.
 
     The mask of a set is the owner's, of several owners' that with the greatest score, then with
-    the first centroid; without an owner it is the largest. Fragments are painted each in its own
+    the first centroid; without an owner it is the largest. A mask more than half of which lies
+    under masks of higher priority is left out. Fragments are painted each in its own
     block's chunk. About 200 bytes a claim and pair; a sort.
     """
     claims, matches = evidence.claims, evidence.matches
@@ -123,7 +125,7 @@ def judge(evidence: Evidence, *, num_blocks: int, min_overlap: float) -> Verdict
     rows = starts[matches.blocks] + matches.numbers - 1
     links = _classify(claims, matches, rows)
     chosen = _choose(claims, matches, rows, links)
-    chosen, num_covered = _drop_covered(claims, matches, rows, chosen, min_overlap)
+    chosen, num_covered = _drop_covered(claims, matches, rows, chosen)
     rank = np.zeros(len(claims), np.int64)
     rank[chosen] = np.arange(1, len(chosen) + 1)
     root = np.arange(len(claims))
@@ -206,9 +208,7 @@ def _choose(claims: Claims, matches: Matches, rows: Ints, links: _Links) -> Ints
     return chosen[priority]
 
 
-def _drop_covered(
-    claims: Claims, matches: Matches, rows: Ints, chosen: Ints, min_overlap: float
-) -> tuple[Ints, int]:
+def _drop_covered(claims: Claims, matches: Matches, rows: Ints, chosen: Ints) -> tuple[Ints, int]:
     """Leave out masks that masks of higher priority cover for the most part."""
     place = np.full(len(claims), -1)
     place[chosen] = np.arange(len(chosen))
@@ -218,9 +218,7 @@ def _drop_covered(
     later, earlier = ends.max(axis=1), ends.min(axis=1)
     order = np.argsort(later, kind="stable")
     starts = np.searchsorted(later[order], np.arange(len(chosen) + 1))
-    stands = drop_covered(
-        claims.count[chosen], starts, earlier[order], overlap[order], float(min_overlap)
-    )
+    stands = drop_covered(claims.count[chosen], starts, earlier[order], overlap[order], MOST)
     return chosen[stands], int((~stands).sum())
 
 
