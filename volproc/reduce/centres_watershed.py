@@ -173,7 +173,7 @@ def reach_of(filter_size: int) -> int:
         )
         raise ConfigError(msg)
     half = filter_size // 2
-    return half + ceil(sqrt(3) * half)
+    return max(1, half + ceil(sqrt(3) * half))  # the distance looks one voxel beyond the box
 
 
 def split_object(
