@@ -17,6 +17,7 @@ from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.types import Index
 from volproc.core.volume import Volume
 from volproc.graph.layers import (
+    Chunk,
     Graph,
     array_of,
     iterate_chunks,
@@ -140,15 +141,7 @@ def link(
     tasks: Graph = {f"{name}-scratch": store}  # lives as long as the graph does
     numbered = _number(array, job, name, tasks)
     labels_name = unique_name("linked")
-    near = rule.distance - 1 if fill_gaps else 0
-    for chunk in iterate_chunks(array.chunks):
-        slab = chunk.index[0]
-        last = max([slab, *job.slabs_above(slab, near)])  # slabs are numbered from below
-        tasks[(labels_name, *chunk.index)] = (
-            partial(_finish, job=job, index=chunk.index, fill_gaps=near > 0),
-            numbered[last],
-            f"{name}-scratch",
-        )
+    _finish_chunks(labels_name, job, name, numbered, tasks, fill_gaps=fill_gaps)
     count = f"{name}-count"
     tasks[count] = (_count, numbered[-1])
     labels = new_array(labels_name, tasks, cuts=array.chunks, dtype=job.dtype, depends_on=[array])
@@ -201,6 +194,28 @@ def _join(numblocks: Index, slab: int, job: LinkJob, name: str, tasks: Graph) ->
     merged, root = tree(f"{name}-merge-{slab}", leaves, merge_slices)
     tasks |= merged
     return root
+
+
+def _finish_chunks(
+    labels_name: str,
+    job: LinkJob,
+    name: str,
+    numbered: list[Any],
+    tasks: Graph,
+    *,
+    fill_gaps: bool,
+) -> None:
+    """Add the tasks that give the chunks of the result."""
+    near = job.rule.distance - 1 if fill_gaps else 0
+    # slabs are numbered from below, so that the highest one that a chunk looks at comes last
+    last = [max([slab, *job.slabs_above(slab, near)]) for slab in range(len(numbered))]
+    chunk: Chunk
+    for chunk in iterate_chunks(job.cuts):
+        tasks[(labels_name, *chunk.index)] = (
+            partial(_finish, job=job, index=chunk.index, fill_gaps=near > 0),
+            numbered[last[chunk.index[0]]],
+            f"{name}-scratch",
+        )
 
 
 def _check_slices(slices: Volume | da.Array) -> da.Array:

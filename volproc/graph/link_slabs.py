@@ -6,6 +6,7 @@ slab; the tables of a slab and of the slices just above it are all that stands i
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -60,20 +61,25 @@ class LinkJob:
         """Size of the volume, voxels."""
         return tuple(map(sum, self.cuts))
 
+    @property
+    def _edges(self) -> tuple[int, ...]:
+        return (0, *accumulate(self.cuts[0]))
+
     def slices(self, slab: int) -> tuple[int, int]:
         """First and last slice of a slab, the last exclusive."""
-        edges = (0, *accumulate(self.cuts[0]))
-        return edges[slab], edges[slab + 1]
+        return self._edges[slab], self._edges[slab + 1]
 
     def slabs_above(self, slab: int, num_slices: int) -> list[int]:
         """Slabs that hold the next slices above a slab."""
-        stop = self.slices(slab)[1] + num_slices
-        return [k for k in range(slab + 1, len(self.cuts[0])) if self.slices(k)[0] < stop]
+        edges = self._edges
+        end = bisect_left(edges, edges[slab + 1] + num_slices)
+        return list(range(slab + 1, min(end, len(edges) - 1)))
 
     def slabs_below(self, slab: int, num_slices: int) -> list[int]:
         """Slabs that hold the next slices below a slab."""
-        start = self.slices(slab)[0] - num_slices
-        return [k for k in range(slab) if self.slices(k)[1] > start]
+        edges = self._edges
+        begin = bisect_right(edges, edges[slab] - num_slices) - 1
+        return list(range(max(0, begin), slab))
 
     def runs_path(self, index: Index) -> Path:
         """File of the runs of a block's sections."""

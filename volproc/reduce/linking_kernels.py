@@ -60,10 +60,14 @@ def _find_edges(line: Array, marks: Array, words: Array, edges: Array) -> int:
         marks[x] = line[x] != line[x - 1]
     num_edges = 0
     for i in range(words.size):
-        if words[i] != 0:
-            for x in range(8 * i, 8 * i + 8):  # without branches: what is no edge is overwritten
-                edges[num_edges] = x
-                num_edges += marks[x]
+        word = words[i]
+        while word != 0:
+            lowest = word & (~word + np.uint64(1))
+            # the multiplication moves the number of the byte with this bit into the top byte
+            byte = (lowest * np.uint64(0x0001020304050607)) >> np.uint64(56)
+            edges[num_edges] = 8 * i + np.int64(byte)
+            num_edges += 1
+            word ^= lowest
     edges[num_edges] = width
     return num_edges
 
@@ -83,7 +87,7 @@ def number_sections(labels: Array) -> tuple[Array, Array, Array]:
     total = per_slice.sum()
     label, rows = np.empty(total, np.uint64), np.zeros((total, 3), np.int64)
     runs = np.empty((3, total), np.uint32)
-    marks, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 9, np.int64)
+    marks, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int64)
     words = marks.view(np.uint64)
     n, run = 0, 0
     for z in range(depth):
@@ -100,7 +104,7 @@ def number_sections(labels: Array) -> tuple[Array, Array, Array]:
                 over = begin + start - width
                 while above < line_run and runs[1, above] <= over:
                     above += 1
-                row = -1
+                row = np.int64(-1)
                 if above < line_run and runs[0, above] <= over:
                     row = np.int64(runs[2, above]) - 1
                 if row < 0 or label[row] != value:  # else the look-up is spared
@@ -205,7 +209,7 @@ def fill_between(ids: Array, reach: Array, start: int, farthest: int, out: Array
             for x in range(width):
                 if ids[z, y, x] != 0:
                     continue
-                length = farthest + 1
+                length = np.int64(farthest + 1)
                 for lower in range(max(0, z - farthest + 1), z):
                     gap = np.int64(reach[lower, y, x])
                     upper = lower + gap
