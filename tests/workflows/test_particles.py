@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from volproc.graph import scaling
 from volproc.graph.save import save
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import read_points
-from volproc.workflows.particles import LocalizeTask, evaluate, localize
+from volproc.reduce.tables import empty_table
+from volproc.workflows.particles import LocalizeTask, OwnedObjects, evaluate, localize
 from volproc.workflows.segment import segment
 
 RADII = {"ribosome": 40.0, "ferritin": 30.0}
@@ -102,6 +104,37 @@ def test_it_is_the_lazy_function_on_files(map_path) -> None:
     lazy = graph_localize.localize(volume, RADII, class_values=VALUES).compute()
     points, _ = localize(task_of(map_path))
     assert points.table.equals(lazy.table)
+
+
+@pytest.mark.parametrize("method", ["watershed", "centre-of-mass"])
+def test_touching_particles_come_apart_as_in_the_lazy_function(
+    tmp_path, monkeypatch, method
+) -> None:
+    classes = balls()
+    grid = np.indices(classes.shape)
+    for x in (14, 20):
+        distance = (grid[0] - 6) ** 2 + (grid[1] - 15) ** 2 + (grid[2] - x) ** 2
+        classes[distance <= 16] = 1
+    np.save(tmp_path / "touching.npy", classes)
+    monkeypatch.setattr(scaling, "STATISTICS_VOXELS", 2000)
+    task = task_of(
+        str(tmp_path / "touching.npy"), voxel_size=10.0, method=method, radius_max_scale=2.0
+    )
+    with connect("threads") as runner:
+        points, _ = localize(task, executor=runner)
+    volume = Volume(da.from_array(classes, chunks=(9, 24, 7)), (10.0,) * 3)
+    lazy = graph_localize.localize(
+        volume, RADII, class_values=VALUES, method=method, radius_max_scale=2.0
+    )
+    assert points.table.equals(lazy.compute().table)
+    assert len(points) == {"watershed": 5, "centre-of-mass": 3}[method]
+
+
+def test_a_block_carries_its_own_objects_to_a_worker() -> None:
+    owned = OwnedObjects.of((1, 2, 3), empty_table(3))
+    copy = pickle.loads(pickle.dumps(owned))
+    assert copy == (1, 2, 3)
+    assert len(copy.objects) == 0
 
 
 def test_classes_come_from_the_record_of_a_segmentation(make_task, tmp_path) -> None:
