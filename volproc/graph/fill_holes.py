@@ -52,7 +52,8 @@ def fill_holes(labels: Lazy, *, scratch: str | os.PathLike[str] | None = None) -
     labels : Volume or dask array
         Of the same type. Voxels of objects stay as they are: an object inside a hole of another
         stays, and the gap around it is filled with the outer one. Of several objects around a
-        hole the innermost fills it. Background that only several objects together enclose stays.
+        hole the innermost fills it: the one with the fewest voxels in its hole, then the smaller
+        label. Background that only several objects together enclose stays.
 
     Raises
     ------
