@@ -95,11 +95,16 @@ def match_block(claimed: Sequence[Index], *, job: StitchJob) -> Evidence:
     for partner in partners:
         other = job.grid.block(partner)
         shared = common(region, other)
+        one = np.ascontiguousarray(own[within(shared, region)])
+        if not one.any():  # the partner need not be read
+            continue
+        another = job.blocks.read_chunk(partner)[within(shared, other)]
+        places = (job.grid.ordinal(index), job.grid.ordinal(partner))
         found.append(
             match_blocks(
-                np.ascontiguousarray(own[within(shared, region)]),
-                np.ascontiguousarray(job.blocks.read_chunk(partner)[within(shared, other)]),
-                places=(job.grid.ordinal(index), job.grid.ordinal(partner)),
+                one,
+                np.ascontiguousarray(another),
+                places=places,
                 min_overlap=job.min_overlap,
             )
         )
