@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given
+from dask._task_spec import convert_legacy_graph
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage as ndi
@@ -17,6 +20,9 @@ from scipy import ndimage as ndi
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.volume import Volume
 from volproc.graph.label import label
+from volproc.graph.layers import iterate_chunks
+from volproc.graph.save import save
+from volproc.io.open import open_
 
 SHAPE = (5, 7, 11)
 
@@ -56,6 +62,44 @@ def test_labels_are_scipys_for_every_cut(seed, chunks, connectivity, part) -> No
     assert labels.dtype == lazy.dtype == np.uint32
 
 
+@settings(max_examples=10)
+@given(st.integers(0, 999), cuts(), st.sampled_from([1, 2, 3]))
+def test_a_second_pass_is_the_identity_on_objects_and_on_masks(seed, chunks, connectivity) -> None:
+    mask = da.from_array(dense(seed, part=0.3), chunks=chunks)
+    labels, _ = label(mask, connectivity=connectivity)
+    for again in (labels, labels > 0):  # every object a class of its own, or all of one class
+        second, _ = label(again, connectivity=connectivity)
+        one, other = dask.compute(labels, second, scheduler="sync")
+        np.testing.assert_array_equal(other, one)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 99), cuts(), st.randoms(use_true_random=False))
+def test_the_order_in_which_blocks_are_done_changes_nothing(seed, chunks, random) -> None:
+    mask = dense(seed, part=0.5)
+    labels, number = label(da.from_array(mask, chunks=chunks), connectivity=2)
+    found = run_in_any_order(labels, number, random)
+    expected, count = ndi.label(mask, ndi.generate_binary_structure(3, 2))
+    np.testing.assert_array_equal(found[0], expected)
+    assert found[1] == count
+
+
+def run_in_any_order(labels: da.Array, number: Any, random: Any) -> tuple[np.ndarray, int]:
+    """Run a graph's tasks, any that is ready next."""
+    graph = convert_legacy_graph(dict(labels.__dask_graph__()))
+    waiting = {key: set(task.dependencies) for key, task in graph.items()}
+    done: dict[Any, Any] = {}
+    while waiting:
+        key = random.choice([k for k, needs in waiting.items() if needs <= done.keys()])
+        task = graph[key]
+        done[key] = task({k: done[k] for k in task.dependencies})
+        del waiting[key]
+    out = np.zeros(labels.shape, labels.dtype)
+    for chunk in iterate_chunks(labels.chunks):
+        out[chunk.region] = done[(labels.name, *chunk.index)]
+    return out, done[number.key]
+
+
 @given(masks(), cuts())
 def test_sparse_labels_are_scipys_for_every_cut(mask, chunks) -> None:
     lazy, _ = label(da.from_array(mask, chunks=chunks))
@@ -90,6 +134,80 @@ def test_classes_are_labelled_one_by_one_with_ids_of_the_first_voxels(
     lazy, _ = label(da.from_array(classes, chunks=chunks), connectivity=connectivity)
     labels = lazy.compute(scheduler="sync")
     np.testing.assert_array_equal(labels, relabel_by_first_voxel(expected))
+
+
+def spiral(size: int = 11) -> np.ndarray:
+    """One line that winds inwards, a voxel apart from itself."""
+    mask = np.zeros((size, size), bool)
+    y, x, (dy, dx) = 0, -1, (0, 1)
+    for run in [size, *(n for n in range(size - 1, 0, -2) for _ in range(2))]:
+        for _ in range(run):
+            y, x = y + dy, x + dx
+            mask[y, x] = True
+        dy, dx = dx, -dy
+    return mask
+
+
+def comb(shape: tuple[int, ...]) -> np.ndarray:
+    """Teeth along z that are joined at the very end only."""
+    mask = np.indices(shape)[1:].sum(0) % 2 == 0
+    mask[-1] = True
+    return mask
+
+
+SHAPES: dict[str, np.ndarray] = {
+    "a spiral crosses each face many times": np.stack([spiral(), np.zeros((11, 11), bool)]),
+    "combs interlock": np.stack([comb((9, 11)), ~comb((9, 11))]),
+    "teeth meet in the last plane": comb((4, 5, 6)),
+    "corners only": np.indices((4, 5, 6)).sum(0) % 2 == 0,
+    "diagonals through all blocks": np.eye(6, dtype=bool)[:, :, None] & np.eye(6, dtype=bool),
+    "a component through all blocks": np.ones((5, 7, 3), bool),
+    "one voxel": np.pad(np.ones((1, 1, 1), bool), ((3, 2), (1, 3), (4, 1))),
+    "nothing": np.zeros((3, 4, 5), bool),
+    "one plane": np.random.default_rng(0).random((1, 9, 11)) < 0.5,
+    "one line": np.random.default_rng(0).random((1, 1, 30)) < 0.5,
+    "one column": np.random.default_rng(0).random((30, 1, 1)) < 0.5,
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+@pytest.mark.parametrize("chunks", [(1, 1, 1), (3, 2, 4)])
+def test_shapes_that_are_hard_to_cut(name, connectivity, chunks) -> None:
+    mask = SHAPES[name]
+    if name.startswith("a spiral"):
+        assert ndi.label(mask)[1] == 1
+    labels, number = label(da.from_array(mask, chunks=chunks), connectivity=connectivity)
+    expected, count = ndi.label(mask, ndi.generate_binary_structure(3, connectivity))
+    found = dask.compute(labels, number, scheduler="sync")
+    np.testing.assert_array_equal(found[0], expected)
+    assert found[1] == count
+
+
+@pytest.mark.parametrize(
+    "dtype", ["?", "i1", "u1", ">i2", "<u2", ">i4", "u4", ">i8", "<i8", ">u8", "<u8"]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_all_integers_in_either_byte_order_and_layout(dtype, order) -> None:
+    kind = np.dtype(dtype)
+    values = [0, 1] if kind.kind == "b" else [0, np.iinfo(kind).min, np.iinfo(kind).max]
+    if kind.kind == "u":
+        values[1] = np.iinfo(kind).max - 1
+    picked = np.random.default_rng(3).integers(0, len(values), SHAPE)
+    array = np.asarray(np.array(values, kind)[picked], order=order)
+    assert array.dtype == kind
+    expected, _ = label(da.from_array(picked, chunks=-1))
+    labels, _ = label(da.from_array(array, chunks=(2, 7, 4)))
+    np.testing.assert_array_equal(labels.compute(), expected.compute())
+
+
+def test_chunks_that_are_views_are_labelled_as_they_are_seen() -> None:
+    mask = dense(4, (10, 14, 22), 0.4)
+    seen = mask[::2, ::-2, 1::2]
+    labels, _ = label(da.from_array(mask, chunks=3)[::2, ::-2, 1::2])
+    np.testing.assert_array_equal(labels.compute(), ndi.label(seen)[0])
+    turned, _ = label(da.from_array(mask, chunks=3).transpose(2, 0, 1))
+    np.testing.assert_array_equal(turned.compute(), ndi.label(mask.transpose(2, 0, 1))[0])
 
 
 def test_many_blocks_go_through_every_level_of_the_tree() -> None:
@@ -133,6 +251,89 @@ def test_each_chunk_of_the_mask_is_computed_once() -> None:
     mask = source.map_blocks(threshold, dtype=bool, meta=np.empty((0, 0, 0), bool))
     dask.compute(*label(mask), scheduler="sync")
     assert len(calls) == source.npartitions
+
+
+def test_saving_computes_each_chunk_of_the_mask_once(tmp_path) -> None:
+    calls = []
+
+    def threshold(block: np.ndarray) -> np.ndarray:
+        calls.append(block.shape)
+        return block > 0
+
+    array = dense(1, (20, 140, 30), 0.2)
+    source = da.from_array(array.astype("u1"), chunks=(7, 64, 11))
+    mask = source.map_blocks(threshold, dtype=bool, meta=np.empty((0, 0, 0), bool))
+    labels, number = label(Volume(mask, (10.0,) * 3))
+    save(labels, tmp_path / "alone.zarr")  # chunks that storage wants otherwise are cut anew
+    assert len(calls) == mask.npartitions
+    calls.clear()
+    written = save(labels, tmp_path / "together.zarr", compute=False)
+    _, count = dask.compute(written, number)
+    assert len(calls) == mask.npartitions
+    expected, num_expected = ndi.label(array)
+    assert count == num_expected
+    for name in ("alone", "together"):
+        found = open_(tmp_path / f"{name}.zarr").data.compute()
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_type_holds_as_many_objects_as_there_may_be() -> None:
+    small = da.zeros((1000, 1000, 1000), dtype=bool, chunks=500)
+    large = da.zeros((2000, 2000, 2000), dtype=bool, chunks=500)
+    assert label(small)[0].dtype == np.uint32
+    assert label(large)[0].dtype == np.uint64
+    assert label(large, dtype=np.uint32)[0].dtype == np.uint32
+    with pytest.raises(DtypeError, match="labels are integers, got dtype float32"):
+        label(small, dtype=np.float32)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_worker_processes_give_the_same_and_leave_nothing(tmp_path, is_failing) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PROCESSES, str(tmp_path), str(int(is_failing))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "0"]
+    assert list(tmp_path.iterdir()) == []
+
+
+IN_PROCESSES = """
+import gc, sys, time
+from pathlib import Path
+import dask, dask.array as da, numpy as np
+from distributed import Client, LocalCluster
+from scipy import ndimage as ndi
+import volproc
+
+def fail(block, block_info=None):
+    if block_info[None]["chunk-location"] == (1, 1, 0):
+        raise ValueError("no such voxel")
+    return block
+
+if __name__ == "__main__":
+    folder, is_failing = Path(sys.argv[1]), bool(int(sys.argv[2]))
+    mask = np.random.default_rng(0).random((9, 14, 11)) < 0.4
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(processes=True, **options) as cluster, Client(cluster) as client:
+        array = da.from_array(mask, chunks=(5, 5, 11))
+        failing = array.map_blocks(fail, dtype=bool, meta=np.empty((0, 0, 0), bool))
+        labels, number = volproc.label(failing if is_failing else array, scratch=folder)
+        try:
+            found, count = dask.compute(labels, number)
+            is_right = bool((found == ndi.label(mask)[0]).all() and count == ndi.label(mask)[1])
+        except ValueError as error:
+            is_right = is_failing and "no such voxel" in str(error)
+        for _ in range(100):  # workers hear a little later that their results are done with
+            left = len(list(folder.iterdir()))
+            if not left:
+                break
+            client.run(gc.collect)
+            time.sleep(0.05)
+        print(is_right, left)
+"""
 
 
 def test_provisional_labels_go_at_the_end_of_each_computation(tmp_path) -> None:
