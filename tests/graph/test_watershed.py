@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -15,9 +17,11 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 from skimage.segmentation import watershed as watershed_skimage
 
+import volproc
 from volproc.core.errors import ConfigError, DtypeError, NonFiniteError, PlanError, ShapeError
 from volproc.core.volume import Volume
 from volproc.graph.watershed import watershed
+from volproc.reduce.distance import distance_block
 from volproc.reduce.forest import flood_forest
 
 SHAPE = (5, 7, 11)
@@ -267,3 +271,41 @@ def test_what_cannot_be_flooded_is_refused_before_anything_runs(change, error, t
     arguments = {"heights": da.zeros(SHAPE), "markers": da.zeros(SHAPE, dtype=int)} | change
     with dask.config.set(scheduler=explode), pytest.raises(error, match=text):
         watershed(arguments.pop("heights"), arguments.pop("markers"), **arguments)
+
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "microscopy"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="real nuclei are not here")
+def test_crowded_nuclei_are_split_as_in_the_whole_volume() -> None:
+    """51 nuclei in 12 objects; each marker is a nucleus' innermost voxel."""
+    nuclei = np.asarray(volproc.open(DATA / "mask3d.tif", voxel_size=10.0).data)
+    whole = tuple(slice(0, n) for n in nuclei.shape)
+    depth = distance_block(nuclei, whole, 99.0, per_label=True)
+    ids = np.unique(nuclei[nuclei > 0])
+    markers = np.zeros(nuclei.shape, np.int32)
+    markers[tuple(np.transpose(ndi.maximum_position(depth, nuclei, ids)))] = ids
+    heights = -distance_block(nuclei, whole, 99.0)
+    expected = watershed_skimage(heights, markers, mask=nuclei > 0)
+    a, b, c = lazy((heights, markers, nuclei), (16, 30, 40))
+    found = watershed(a, b, mask=c).compute()
+    np.testing.assert_array_equal(found, each_object_alone(heights, markers, nuclei > 0, 1))
+    assert (found != expected).sum() <= 0.001 * (nuclei > 0).sum()
+    forest = watershed(a, b, mask=c, method="forest").compute()
+    np.testing.assert_array_equal(forest, flood_forest(heights, markers, nuclei))
+
+
+def test_tasks_may_travel(tmp_path: Path) -> None:
+    heights, markers, mask = scene(9, (9, 13, 11))
+    a, b, c = lazy((heights, markers, mask), (3, 6, 4))
+    wanted = [
+        watershed(a, b, mask=c, scratch=tmp_path),
+        watershed(a, b, mask=c, method="forest", num_threads=2, scratch=tmp_path),
+    ]
+
+    def far_away(graph: Any, keys: Any, **options: Any) -> Any:
+        return dask.get(pickle.loads(cloudpickle.dumps(graph)), keys)
+
+    found = dask.compute(*wanted, scheduler=far_away)
+    np.testing.assert_array_equal(found[0], each_object_alone(heights, markers, mask, 1))
+    np.testing.assert_array_equal(found[1], flood_forest(heights, markers, mask))
