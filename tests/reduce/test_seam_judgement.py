@@ -289,3 +289,28 @@ def test_a_real_dense_segmentation_passes_whole_and_fails_cut(blocks) -> None:
     assert judge(labels, blocks).verdict == "pass"
     cut = by_block(labels, lambda part, n: np.where(part > 0, part + 300 * n, 0), blocks)
     assert judge(cut, blocks).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "options", [{"significance": 1e-9}, {"min_effect": 4.0}, {"min_deviation": 1e6}]
+)
+def test_each_condition_of_the_rule_counts(options) -> None:
+    """No difference between cut cells and whole ones is that rare, that large or that far."""
+    unstitched = by_block(cells(), lambda part, n: part + 10_000 * n)
+    for rule, verdict in ((SeamRule(), "fail"), (SeamRule(**options), "pass")):
+        findings = judge(unstitched, rule=rule).findings
+        (found,) = (f for f in findings if (f.measure, f.axis) == ("changed", ALL_AXES))
+        assert found.verdict == verdict
+
+
+def test_a_single_object_is_no_evidence() -> None:
+    """One of three rods ends at a seam, where another begins: rare, but one thing only."""
+    labels = np.zeros(SHAPE, np.uint32)
+    for number, y in enumerate((10, 30, 50), 1):
+        labels[4:58, y : y + 8, 10:70] = number
+    labels[20:58, 10:18, 10:70] = 4
+    report = judge(labels, (20, 70, 80))
+    (found,) = (f for f in report.findings if f.measure == "changed")
+    assert (found.seam, found.control) == (pytest.approx(1 / 6), 0.0)
+    assert found.p_value <= SeamRule().significance
+    assert report.verdict == "pass"
