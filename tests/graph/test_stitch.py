@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,8 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
-from volproc.core.errors import ConfigError, DtypeError, HaloError, NonFiniteError, ShapeError
-from volproc.core.volume import Volume
+from volproc.core.errors import ConfigError, DtypeError, HaloError, ShapeError
 from volproc.graph.stitch import segment_blocks, stitch
 from volproc.reduce.stitching_grid import OverlapGrid
 
@@ -351,106 +347,6 @@ def test_empty_blocks_hold_nothing() -> None:
     assert report.num_objects == report.num_claims == len(report.united) == 0
 
 
-def test_a_function_may_give_scores_by_label() -> None:
-    image = np.zeros((1, 20))
-    image[0, 4:12] = image[0, 9:19] = 1
-
-    def segment(block: np.ndarray) -> Any:
-        labels = np.zeros(block.shape, int)
-        if block[0, 0] == 0:  # the first block
-            labels[0, 4:12] = 5
-            return labels, {5: 0.9}
-        labels[0, 5:15] = 3
-        return labels, np.full(block.shape, 0.5)
-
-    labels, _ = compute(
-        segment_blocks(da.from_array(image), segment, chunks=(1, 10), halo=(0, 6), min_overlap=0.7)
-    )
-    assert found(labels) == [(4, 12), (12, 19)]
-
-
-def test_a_function_is_called_once_a_block_even_for_two_computations() -> None:
-    calls: list[tuple[int, ...]] = []
-
-    def segment(block: np.ndarray) -> np.ndarray:
-        calls.append(block.shape)
-        return ndi.label(block)[0]
-
-    mask = np.random.default_rng(2).random((9, 13, 11)) < 0.4
-    lazy, report = segment_blocks(da.from_array(mask, chunks=5), segment, chunks=(4, 13, 6), halo=2)
-    labels = lazy.compute(scheduler="sync")
-    assert report.compute(scheduler="sync").num_objects == labels.max()
-    expected = OverlapGrid(((4, 4, 1), (13,), (6, 5)), (2, 2, 2)).block_sizes
-    assert Counter(calls) == Counter(
-        (z, y, x) for z in expected[0] for y in expected[1] for x in expected[2]
-    )
-
-
-def test_a_volume_keeps_its_frame_and_is_read_from_storage(tmp_path) -> None:
-    import volproc
-
-    mask = np.random.default_rng(4).random((9, 13, 11)) < 0.4
-    np.save(tmp_path / "mask.npy", mask.astype("u1"))
-    volume = volproc.open(tmp_path / "mask.npy", voxel_size=(20.0, 10.0, 10.0))
-    labels, report = volproc.segment_blocks(
-        volume, lambda block: ndi.label(block)[0], chunks=(5, 6, 7), halo=3
-    )
-    assert isinstance(labels, Volume)
-    assert (labels.voxel_size, labels.name) == (volume.voxel_size, "mask labels")
-    assert not any("spool" in str(key) for key in labels.data.__dask_graph__())
-    np.testing.assert_array_equal(labels.data.compute(scheduler="sync"), ndi.label(mask)[0])
-    again, _ = stitch(Volume(da.from_array(mask.astype(int)), (5.0,) * 3, name="cells"), halo=0)
-    assert (again.voxel_size, again.name) == ((5.0,) * 3, "cells labels")
-    assert report.compute(scheduler="sync").num_objects == ndi.label(mask)[1]
-
-
-def test_there_are_four_tasks_a_block_beside_the_trees() -> None:
-    array = da.zeros((40, 40, 40), chunks=4, dtype=int)
-    labels, _ = segment_blocks(array, np.copy, halo=1)
-    keys = [str(k) for k in labels.__dask_graph__()]
-    tables = sum(
-        any(w in k for w in ("tree", "evidence", "objects", "palettes", "luts")) for k in keys
-    )
-    spooled = sum("spool'" in k or "-spool" in k for k in keys)
-    assert labels.npartitions == 1000
-    assert tables < 450
-    assert len(keys) - tables - spooled <= 4 * 1000 + 1000 + 10  # the input has one a block
-
-
-def test_scratch_goes_with_the_array(tmp_path) -> None:
-    mask = np.random.default_rng(4).random(SHAPE) < 0.4
-    labels, report = segment_blocks(
-        da.from_array(mask), lambda b: ndi.label(b)[0], chunks=(3, 4, 5), halo=2, scratch=tmp_path
-    )
-    assert list(tmp_path.iterdir()) == []
-    labels.compute(scheduler="sync")
-    assert len(list(tmp_path.iterdir())) == 1
-    del labels, report
-    gc.collect()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_is_computed_while_graphs_are_built() -> None:
-    def never(block: np.ndarray) -> np.ndarray:
-        pytest.fail("a voxel was computed while the graph was built")
-
-    source = da.zeros((9, 13, 12), dtype="u1", chunks=5)
-    array = da.map_blocks(never, source, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
-    segment_blocks(array, never, halo=2)
-    stitch(array, halo=1, chunks=((4, 3), (4, 3, 2), (4, 3, 1)))
-
-
-def test_the_label_type_holds_all_objects_or_says_so() -> None:
-    truth = np.zeros((1, 600), int)
-    truth[0, ::2] = np.arange(1, 301)
-    options: dict[str, Any] = {"chunks": (1, 300), "halo": (0, 5)}
-    labels, _ = segment_blocks(da.from_array(truth), np.copy, dtype=np.int64, **options)
-    assert labels.compute(scheduler="sync").dtype == labels.dtype == np.int64
-    labels, _ = segment_blocks(da.from_array(truth), np.copy, dtype=np.uint8, **options)
-    with pytest.raises(DtypeError, match=r"300 objects do not fit into uint8.*uint64"):
-        labels.compute(scheduler="sync")
-
-
 def zeros(*shape: int, chunks: Any = -1, dtype: Any = int) -> da.Array:
     return da.zeros(shape, chunks=chunks, dtype=dtype)
 
@@ -491,123 +387,3 @@ def zeros(*shape: int, chunks: Any = -1, dtype: Any = int) -> da.Array:
 def test_blocks_that_cannot_be_stitched_are_refused(blocks, options, error, text) -> None:
     with pytest.raises(error, match=text):
         stitch(blocks, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "text"),
-    [
-        ({"halo": 0}, HaloError, "along y is 0"),
-        ({"halo": 1, "chunks": ((2, 2), 4)}, ShapeError, r"make up a volume of \(4, 20\)"),
-        ({"halo": 1, "chunks": ((5, 0), 4)}, ShapeError, "at least one voxel"),
-        ({"halo": 1, "min_overlap": -0.1}, ConfigError, "at least 0"),
-    ],
-)
-def test_volumes_that_cannot_be_cut_are_refused(options, error, text) -> None:
-    with pytest.raises(error, match=text):
-        segment_blocks(zeros(5, 20, chunks=3), np.copy, **options)
-
-
-def test_channels_are_refused_by_name() -> None:
-    volume = Volume(zeros(2, 4, 5, 6), (1.0,) * 3, channels=("dna", "actin"))
-    with pytest.raises(ShapeError, match="one channel, got 2: dna, actin"):
-        segment_blocks(volume, np.copy, halo=1)
-
-
-@pytest.mark.parametrize(
-    ("function", "error", "text"),
-    [
-        (lambda block: block[1:], ShapeError, r"shape \(3, 4\) got labels of shape \(2, 4\)"),
-        (lambda block: block * 0.5, DtypeError, "got float64"),
-        (lambda block: block - 1, DtypeError, "got -1"),
-        (lambda block: (block, {2: 0.1}), ShapeError, "label 1 has no score"),
-        (lambda block: (block, np.zeros((1, 7))), ShapeError, r"got \(3, 4\) and \(1, 7\)"),
-        (lambda block: (block, block * np.nan), NonFiniteError, "NaN or infinity for 1 objects"),
-        (lambda block: 1 // 0, ZeroDivisionError, "division"),
-    ],
-)
-def test_what_a_function_gives_is_checked_and_the_block_named(function, error, text) -> None:
-    image = np.zeros((3, 12), int)
-    image[1, 9:11] = 1
-    labels, _ = segment_blocks(da.from_array(image), function, chunks=(3, 5), halo=(0, 2))
-    with pytest.raises(error, match=text) as caught:
-        labels.compute(scheduler="sync")
-    assert "in block (0, " in str(caught.value.__notes__)
-
-
-def packing(size: int, seed: int) -> np.ndarray:
-    """Centres of a dense packing, at least 9.5 voxels apart."""
-    generator = np.random.default_rng(seed)
-    kept: list[np.ndarray] = []
-    for point in generator.random((2 * size**3 // 900, 3)) * size:
-        if all(((point - other) ** 2).sum() > 9.5**2 for other in kept):
-            kept.append(point)
-    return np.array(kept)
-
-
-def cells(centres: np.ndarray, region: tuple[slice, ...]) -> np.ndarray:
-    """Voxels within 6.5 of the nearest centre."""
-    grid = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in region), indexing="ij"), -1)
-    distance, nearest = cKDTree(centres).query(grid, distance_upper_bound=6.5)
-    return np.where(np.isfinite(distance), nearest + 1, 0)
-
-
-def scored(truth: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
-    """F1 at an IoU above 0.5, and how many objects cover most of two."""
-    both = np.zeros((truth.max() + 1, labels.max() + 1), int)
-    np.add.at(both, (truth, labels), 1)
-    one, other = both.sum(1)[1:], both.sum(0)[1:]
-    both = both[1:, 1:]
-    good = (both > (one[:, None] + other - both) / 2).sum()
-    merges = ((both > one[:, None] / 2).sum(0) > 1).sum()
-    return 2 * good / (len(one) + len(other)), int(merges)
-
-
-def test_a_dense_packing_in_noisy_blocks_comes_out_as_from_one_block_without_merges() -> None:
-    size, chunk, halo = 64, 32, 14
-    centres = packing(size, 0)
-    truth = cells(centres, (slice(0, size),) * 3)
-
-    def noisy(region: tuple[slice, ...], seed: int) -> np.ndarray:
-        generator = np.random.default_rng(seed)
-        lower, upper = [s.start for s in region], [s.stop for s in region]
-        seen = centres[((centres >= lower) & (centres < upper)).all(1)]
-        seen = seen[generator.random(len(seen)) > 0.03]
-        return cells(seen + generator.normal(0, 0.8, seen.shape), region)
-
-    grid = OverlapGrid(((chunk,) * 2,) * 3, (halo,) * 3)
-    parts = {index: noisy(grid.block(index), place) for place, index in enumerate(grid.indices())}
-    labels, _ = compute(stitch(blocks_of(parts, grid), halo=halo))
-    reached, merges = scored(truth, labels)
-    oracle, _ = scored(truth, noisy((slice(0, size),) * 3, 99))
-    assert merges == 0
-    assert reached > oracle - 0.02
-
-
-@pytest.mark.parametrize("is_split", [False, True])
-def test_real_neurites_cut_into_blocks_come_back_whole(is_split) -> None:
-    path = DATA / "labels" / "ffn_fib25_segmentation.npz"
-    if not path.exists():
-        pytest.skip("no shared data here")
-    with np.load(path) as file:
-        truth = file["segmentation"][20:90, 60:150, 100:200].astype(int)
-
-    def predict(block: np.ndarray) -> np.ndarray:
-        return shuffled(_components(block) if is_split else block)
-
-    lazy = segment_blocks(da.from_array(truth), predict, chunks=(32, 40, 36), halo=(8, 6, 9))
-    labels, report = compute(lazy)
-    grid = OverlapGrid(lazy[0].chunks, (8, 6, 9))
-    expected = _components(truth) if is_split else seen_together(truth, grid)
-    np.testing.assert_array_equal(labels, renumber(expected))
-    assert len(report.united) > 10
-
-
-def _components(labels: np.ndarray) -> np.ndarray:
-    """Connected parts of each label."""
-    out, count = np.zeros(labels.shape, int), 0
-    for value, box in enumerate(ndi.find_objects(labels), 1):
-        if box is not None:
-            parts, number = ndi.label(labels[box] == value)
-            out[box][parts > 0] = parts[parts > 0] + count
-            count += number
-    return out
