@@ -42,11 +42,12 @@ def label(
         not zero.
     connectivity : int
         1 (faces), 2 (edges) or 3 (corners), as in `scipy.ndimage.generate_binary_structure`.
-    dtype : dtype
-        Type of the labels.
-    scratch : path
-        Folder for the provisional labels, seen by all workers; a temporary one by default. It
-        is removed with the array.
+    dtype : dtype, optional
+        Type of the labels. By default uint32, and uint64 where the volume has 2**32 voxels or
+        more, so that more objects than uint32 can count are possible.
+    scratch : path, optional
+        Folder for the provisional labels, seen by all workers; a temporary one by default. What
+        is put there goes at the end of each computation, also when it fails.
 
     Returns
     -------
@@ -60,12 +61,18 @@ def label(
     ConfigError
         If there is no such connectivity.
     DtypeError
-        If the mask is neither boolean nor integer.
+        If the mask is neither boolean nor integer, or ``dtype`` is no integer; when computed, if
+        ``dtype`` cannot hold the number of objects.
+    ShapeError
+        If the mask has no voxels, or chunks of unknown size.
 
     Notes
     -----
-    Three tasks a block and a tree. Each chunk of the mask is computed once per computation;
-    local labels wait on disk. Compute labels and number together: ``dask.compute(*label(m))``.
+    Two tasks a block, and a tree of super-blocks with some two tasks for sixteen blocks. Each
+    chunk of the mask is computed once per computation; its labels wait on disk as runs, twelve
+    bytes each. A task of the tree holds the components on the outer sides of what it joins; the
+    ranks need eight bytes for each object that begins in one layer of blocks along the first axis.
+    Compute labels and number together: ``dask.compute(*label(m))``.
 
     Examples
     --------

@@ -6,27 +6,16 @@ import os
 from functools import partial
 from typing import Any
 
-import dask
 import dask.array as da
-import numpy as np
 from dask.delayed import Delayed
 
 from volproc.core.arrays import Sink
 from volproc.core.errors import ConfigError
 from volproc.core.points import Points
-from volproc.core.types import Region, Shape
+from volproc.core.types import Shape
 from volproc.core.volume import Volume
-from volproc.graph.layers import (
-    Graph,
-    array_of,
-    iterate_chunks,
-    new_array,
-    new_task,
-    new_value,
-    ref,
-    tree,
-    unique_name,
-)
+from volproc.graph.layers import array_of, new_value, unique_name
+from volproc.graph.write_chunks import Held, writing
 from volproc.io.create import create
 from volproc.io.formats import Kind
 from volproc.io.omezarr_write import create_channels
@@ -87,7 +76,7 @@ def save(
     meaning = kind or _guess_kind(item)
     sink = _create(item, address, meaning, overwrite=overwrite)
     # What is computed alone may be fused; together with others it shares their chunks.
-    written = _writing(aligned(array, sink.chunks, len(item.channels)), sink, is_alone=compute)
+    written = writing(aligned(array, sink.chunks, len(item.channels)), sink, is_alone=compute)
     if not compute:
         return written
     try:
@@ -136,20 +125,13 @@ def _save_points(
         write(item.compute())
         return None
     if not compute:
-        return new_value(name, {name: (write, _Held(item))})
+        return new_value(name, {name: (write, Held(item))})
     write(item)
     return None
 
 
-class _Held:
-    """A value that Dask must not look into."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 def _write_points(points: Any, *, address: str, overwrite: bool, options: dict[str, Any]) -> None:
-    held = points.value if isinstance(points, _Held) else points
+    held = points.value if isinstance(points, Held) else points
     write_points(held, address, overwrite=overwrite, **options)
 
 
@@ -180,40 +162,3 @@ def _create(
         kind=kind,
         overwrite=overwrite,
     )
-
-
-def _writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
-    """Lazy value that writes all chunks of an aligned array, and finishes the output."""
-    name = unique_name("write")
-    tasks: Graph = {}
-    last = None
-    for chunk in iterate_chunks(array.chunks):
-        region = chunk.region[array.ndim - len(sink.shape) :]
-        # A format that one process must write alone gets its chunks one after the other.
-        before = None if sink.is_parallel or last is None else ref(last)
-        last = (f"{name}-chunk", *chunk.index)
-        block = ref((array.name, *chunk.index))
-        tasks[last] = new_task(last, partial(_write, sink, region), block, before)
-    ones = tuple((1,) * n for n in array.numblocks)
-    chunks = new_array(
-        f"{name}-chunk", tasks, cuts=ones, dtype=np.dtype(object), depends_on=[array]
-    )
-    if is_alone:  # what makes a chunk and what writes it become one task: the chunk stays put
-        (chunks,) = dask.optimize(chunks)
-    merged, root = tree(f"{name}-tree", list(tasks), _nothing)
-    merged[name] = (_finish, _Held(sink), root)
-    return new_value(name, merged, depends_on=[chunks])
-
-
-def _write(sink: Sink, region: Region, block: Any, before: Any) -> None:
-    del before
-    sink.write(region, block)
-
-
-def _finish(sink: _Held, written: Any) -> None:
-    del written
-    sink.value.finish()
-
-
-def _nothing(parts: Any) -> None:
-    del parts
