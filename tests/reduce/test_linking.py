@@ -206,6 +206,12 @@ def test_of_equal_partners_the_first_in_the_slice_is_taken() -> None:
     assert linked("aabbcc..", ".ddeeff.") == ["112233..", ".112233."]
 
 
+def test_of_equal_assignments_the_first_section_gets_its_greatest_overlap() -> None:
+    # z-q and y-r, or z-p and y-q: 2/5 + 1/3 either way
+    assert linked("zzzyyy", "pqqqqr") == ["111222", "311112"]
+    assert linked("yyyzzz", "rqqqqp") == ["111222", "311112"]
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_filled_gap_shows_where_both_sections_are(count) -> None:
     rows = ["aaaa..", *["....b."] * count, ".cccc."]
