@@ -45,7 +45,7 @@ def decided(tables: dict[tuple[int, ...], ObjectTable]) -> ObjectTable:
     return merge_tables(out)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from([(5, 7, 11), (1, 6, 4), (7, 1, 1), (9, 8)]),
     st.tuples(*[st.integers(1, 5)] * 3),

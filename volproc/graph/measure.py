@@ -116,10 +116,10 @@ def measure(
 
     One task a block and one for some sixteen blocks, then a tree. Memory of a block follows its
     objects (see `volproc.reduce.objects.measure_block`); with ``num_surface_voxels`` a block hands
-    over its outer planes, mostly one or two bytes a voxel of them. The whole table of all objects is held
-    where the result is put together: 100 to 500 bytes an object. With ``path`` it is not: groups
-    of blocks write their rows to scratch, and one task merges them by ranges of labels, some
-    hundred thousand rows at a time.
+    over its outer planes, mostly one or two bytes a voxel of them. The whole table of all objects
+    is held where the result is put together: 100 to 500 bytes an object. With ``path`` it is not:
+    groups of blocks write their rows to scratch, and one task merges them by ranges of labels,
+    some hundred thousand rows at a time.
     """
     array, values = check_inputs(labels, intensity)
     frame = plan_frame(labels, properties, values is not None, voxel_size)

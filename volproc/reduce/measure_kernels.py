@@ -29,14 +29,17 @@ def _add_run(rows: Array, row: int, z: int, y: int, start: int, stop: int, first
     n = stop - start
     if rows[row, COUNT] == 0:
         rows[row, FIRST] = first
-        rows[row, LOWER : LOWER + 3] = (z, y, start)
-        rows[row, UPPER : UPPER + 3] = (z + 1, y + 1, stop)
-    else:  # z never goes down from one run to the next
+        rows[row, LOWER] = z
+        rows[row, LOWER + 1] = y
+        rows[row, LOWER + 2] = start
+        rows[row, UPPER + 1] = y + 1
+        rows[row, UPPER + 2] = stop
+    else:
         rows[row, LOWER + 1] = min(rows[row, LOWER + 1], y)
         rows[row, LOWER + 2] = min(rows[row, LOWER + 2], start)
-        rows[row, UPPER] = z + 1
         rows[row, UPPER + 1] = max(rows[row, UPPER + 1], y + 1)
         rows[row, UPPER + 2] = max(rows[row, UPPER + 2], stop)
+    rows[row, UPPER] = z + 1  # z never goes down from one run to the next
     rows[row, COUNT] += n
     rows[row, SUM] += n * z
     rows[row, SUM + 1] += n * y
@@ -228,6 +231,7 @@ def _add_intensity(
 def scan_lines(
     labels: Array,
     intensity: Array,
+    planes: tuple[int, int, int],
     keys: Array,
     places: Array,
     rows: Array,
@@ -245,9 +249,11 @@ def scan_lines(
     Parameters
     ----------
     labels : ndarray of uint32 or uint64, (z, y, x)
-        0 is background.
+        Some planes of the block; 0 is background.
     intensity : ndarray of float32 or float64, (z, y, x) or (0, 0, 0)
-        The last where there is none.
+        Some planes of the block; the last where there is none.
+    planes : (int, int, int)
+        Which planes of the block are the first ones of the two, and how many the block has.
     keys, places : ndarray of uint64 and int64, (2 ** n,)
         Hash table from label to row, at least half empty.
     rows : ndarray of int64, (room, NUM_COLUMNS)
@@ -274,7 +280,8 @@ def scan_lines(
     Growing the arrays in here would be shorter, but arrays that change inside a loop make numba's
     code twenty times slower.
     """
-    depth, height, width = labels.shape
+    _, height, width = labels.shape
+    base, value_base, depth = planes
     with_surface, with_products = wanted
     lowest, highest = window[2], window[3]
     with_intensity = intensity.size > 0
@@ -282,11 +289,13 @@ def scan_lines(
     bits = values.view(np.uint64)
     while line < last_line and num_objects + width <= rows.shape[0]:
         z, y = line // height, line % height
-        own = labels[z, y]
-        one, two = labels[max(z - 1, 0), y], labels[min(z + 1, depth - 1), y]
-        three, four = labels[z, max(y - 1, 0)], labels[z, min(y + 1, height - 1)]
+        own = labels[z - base, y]
+        if with_surface:
+            one, two = labels[max(z - 1, 0) - base, y], labels[min(z + 1, depth - 1) - base, y]
+            three = labels[z - base, max(y - 1, 0)]
+            four = labels[z - base, min(y + 1, height - 1)]
         if with_intensity:
-            values[:] = intensity[z, y]
+            values[:] = intensity[z - value_base, y]
             lowest, highest = _reach_of(own, bits, lowest, highest)
             if lowest < window[2] or highest > window[3]:
                 break
@@ -296,6 +305,8 @@ def scan_lines(
             start = x
             x += 1
             if label == 0:
+                while x < width and own[x] == 0:
+                    x += 1
                 continue
             while x < width and own[x] == label:
                 x += 1

@@ -10,11 +10,17 @@ import numpy.typing as npt
 
 from volproc.core.errors import DtypeError, PlanError
 from volproc.reduce.exact_sums import Window, place_digits
-from volproc.reduce.measure_kernels import NUM_COLUMNS, copy_slots, scan_lines
+from volproc.reduce.measure_kernels import NUM_COLUMNS, SURFACE, copy_slots, scan_lines
 from volproc.reduce.placement import lift
 
-FIRST_ROWS = 256
-"""Rows that a growing table has at least."""
+FIRST_ROWS = 4096
+"""Rows that a growing table has at least; memory that is not used costs nothing."""
+
+SLAB_VOXELS = 2**18
+"""Voxels that are turned into the types of the compiled loop at once: they fit into a cache."""
+
+NO_EXTREMES = (np.inf, -np.inf)
+"""Least and greatest of no intensities."""
 
 MAX_SUM = 2**62
 """What the sums of one scan stay below, so that they fit into 64 bits."""
@@ -48,9 +54,9 @@ class Scan:
 
     Parameters
     ----------
-    labels : ndarray of uint32 or uint64, (z, y, x)
+    labels : ndarray of int, (z, y, x)
         0 is background.
-    intensity : ndarray of float32 or float64, (z, y, x), or None
+    intensity : ndarray, (z, y, x), or None
         Voxels to sum.
     wanted : Wanted
         What else to measure.
@@ -67,20 +73,45 @@ class Scan:
         self._keys = np.zeros(2 * self._room, np.uint64)
         self._places = np.zeros(2 * self._room, np.int64)
         rows = self._room
-        self._rows = np.zeros((rows, NUM_COLUMNS), np.int64)
+        is_plain = self.intensity is None and self.wanted == Wanted()
+        columns = SURFACE if is_plain else NUM_COLUMNS  # narrow rows stay in the cache
+        self._rows = np.zeros((rows, columns), np.int64)
         with_values = 0 if self.intensity is None else rows
-        self._extremes = np.full((with_values, 2), (np.inf, -np.inf))
+        self._extremes = np.full((with_values, 2), NO_EXTREMES)
         self._digits = np.zeros((with_values, 0), np.int64)
         self._squares = np.zeros((with_values * self.wanted.squares, 0), np.int64)
 
     def run(self, line: int, last_line: int) -> None:
         """Measure lines, counted as ``z * height + y``."""
-        empty = np.zeros((0, 0, 0), np.float64)
+        depth, height, width = self.labels.shape
+        step = max(1, SLAB_VOXELS // (height * width))
+        values = np.zeros((0, 0, 0))
+        while line < last_line:
+            first = line // height
+            last = min(first + step, -(-last_line // height))
+            if self.intensity is not None:
+                values = as_real(self.intensity[first:last])
+            # with the planes before and after, which decide on surfaces
+            near = max(first - 1, 0) if self.wanted.surface else first
+            labels = unsigned(self.labels[near : last + self.wanted.surface])
+            stop = min(last * height, last_line)
+            self._scan(labels, values, (near, first, depth), line, stop)
+            line = stop
+
+    def _scan(
+        self,
+        labels: Array,
+        values: Array,
+        planes: tuple[int, int, int],
+        line: int,
+        last_line: int,
+    ) -> None:
         while line < last_line:
             w = self.window
             self.num_objects, line, lowest, highest = scan_lines(
-                self.labels,
-                empty if self.intensity is None else self.intensity,
+                labels,
+                values,
+                planes,
                 self._keys,
                 self._places,
                 self._rows,
@@ -100,7 +131,7 @@ class Scan:
 
     @property
     def rows(self) -> Array:
-        """Columns of integers, (n, NUM_COLUMNS), in the order of first voxels."""
+        """Columns of integers, (n, SURFACE or NUM_COLUMNS), in the order of first voxels."""
         return self._rows[: self.num_objects]
 
     @property
@@ -122,10 +153,11 @@ class Scan:
         keys, places = self._keys, self._places
         self._keys, self._places = np.zeros(2 * len(keys), np.uint64), np.zeros(2 * len(keys), int)
         copy_slots(keys, places, self._keys, self._places)
-        self._rows = _doubled(self._rows, 0)
-        self._digits = _doubled(self._digits, 0)
-        self._squares = _doubled(self._squares, 0)
-        self._extremes = _doubled(self._extremes, (np.inf, -np.inf))
+        self._rows = _doubled(self._rows)
+        self._digits, self._squares = _doubled(self._digits), _doubled(self._squares)
+        filled = len(self._extremes)
+        self._extremes = _doubled(self._extremes)
+        self._extremes[filled:] = NO_EXTREMES
 
     def _widen(self, window: Window) -> None:
         old, self.window = self.window, window
@@ -135,10 +167,10 @@ class Scan:
         self._squares = place_digits(self._squares, below, window.num_squares)
 
 
-def _doubled(array: Array, fill: Any) -> Array:
-    more = np.empty_like(array)
-    more[:] = fill
-    return np.concatenate([array, more])
+def _doubled(array: Array) -> Array:
+    out = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
+    out[: len(array)] = array
+    return out
 
 
 def lines_at_once(shape: tuple[int, ...]) -> int:

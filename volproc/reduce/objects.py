@@ -24,10 +24,8 @@ from volproc.reduce.measure_kernels import (
 from volproc.reduce.measuring import (
     Scan,
     Wanted,
-    as_real,
     check_label_type,
     lines_at_once,
-    unsigned,
 )
 from volproc.reduce.placement import check_place, global_index
 from volproc.reduce.surfaces import collect_surface
@@ -44,7 +42,7 @@ def table_from_rows(
 
     Parameters
     ----------
-    rows : ndarray of int64, (n, NUM_COLUMNS)
+    rows : ndarray of int64, (n, 11 or more)
         As `volproc.reduce.measure_kernels` has them; always three axes.
     label : ndarray of int64, (n,)
         Label of each row; the table is sorted by it.
@@ -112,8 +110,7 @@ def measure_block(
     Notes
     -----
     One pass over runs of equal labels. Memory follows the number of objects in the block: about
-    300 bytes an object, 500 with intensity; and the voxels in a type that the compiled loop
-    takes, which uint32 and uint64, float32 and float64 already are.
+    300 bytes an object, 500 with intensity.
 
     Examples
     --------
@@ -129,8 +126,9 @@ def measure_block(
             "Give two blocks of the same region."
         )
         raise ShapeError(msg)
-    volume = unsigned(labels)
-    values = None if intensity is None else as_real(intensity)
+    lead = (None,) * (3 - labels.ndim)
+    volume = labels[lead]
+    values = None if intensity is None else intensity[lead]
     options = wanted or Wanted()
     last, step = volume.shape[0] * volume.shape[1], lines_at_once(volume.shape)
     parts = []

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from volproc.core.errors import ShapeError
 from volproc.core.types import Shape
 from volproc.reduce.measure_kernels import find_undecided
+from volproc.reduce.measuring import unsigned
 from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
@@ -53,7 +54,7 @@ def collect_surface(
 
     Parameters
     ----------
-    volume : ndarray of uint32 or uint64, (z, y, x)
+    volume : ndarray of int, (z, y, x)
         Labels as they were measured; a micrograph's (1, y, x).
     label : ndarray of int64, (n,)
         All objects of the block, ascending.
@@ -69,11 +70,15 @@ def collect_surface(
         end = start[axis] + volume.shape[axis]
         if (side == 0 and start[axis] == 0) or (side == 1 and end == size[axis]):
             continue
-        plane = volume.take(-side, axis)
+        # the plane, and the one behind it that decides on its voxels
+        two: list[Any] = [slice(None)] * 3
+        two[axis] = slice(-2, None) if side else slice(2)
+        slab = unsigned(volume[tuple(two)])
+        plane = slab.take(-side, axis)
         if plane.any():
             rows = np.searchsorted(label, plane.astype(np.int64)) + 1
             planes[axis, side] = np.where(plane == 0, 0, rows)
-            undecided[axis, side] = np.packbits(find_undecided(volume, axis, side))
+            undecided[axis, side] = np.packbits(find_undecided(slab, axis, side))
             shown[planes[axis, side]] = True
     shown[0] = False
     number = np.cumsum(shown)
