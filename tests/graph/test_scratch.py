@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from volproc.graph.scratch import Scratch
+from volproc.graph.scratch import Scratch, use_scratch
 
 
 def test_nothing_is_made_before_it_is_used(tmp_path) -> None:
@@ -57,3 +57,47 @@ def test_two_scratches_do_not_meet(tmp_path) -> None:
 
 def test_the_temporary_folder_is_the_default() -> None:
     assert Scratch().path("a").startswith(tempfile.gettempdir())
+
+
+def test_a_folder_goes_with_the_last_use_of_it(tmp_path) -> None:
+    scratch = Scratch(tmp_path)
+    one, other = use_scratch(scratch), use_scratch(scratch)
+    Path(scratch.path("a")).mkdir()
+    del one
+    gc.collect()
+    assert Path(scratch.path("a")).is_dir()
+    del other
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    again = use_scratch(scratch)  # another computation of the same array
+    assert Path(scratch.folder).is_dir()
+    del again
+
+
+def test_a_folder_stays_while_a_result_travels(tmp_path) -> None:
+    scratch = Scratch(tmp_path)
+    use = use_scratch(scratch)
+    sent = pickle.dumps(use)
+    del use
+    gc.collect()
+    assert Path(scratch.folder).is_dir()
+    arrived, twice = pickle.loads(sent), pickle.loads(sent)
+    del arrived
+    gc.collect()
+    assert Path(scratch.folder).is_dir()
+    del twice
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_use_of_another_process_keeps_a_folder(tmp_path) -> None:
+    scratch = Scratch(tmp_path)
+    use = use_scratch(scratch)
+    code = "import pickle, sys; held = pickle.loads(sys.stdin.buffer.read()); sys.stdout.write('x')"
+    command = [sys.executable, "-c", f"{code}; sys.stdout.flush(); sys.stdin.close(); input"]
+    done = subprocess.run(command, input=pickle.dumps(use), capture_output=True, check=True)
+    assert done.stdout == b"x"
+    assert Path(scratch.folder).is_dir()  # that process has ended, this one goes on
+    del use
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []

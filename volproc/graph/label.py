@@ -107,6 +107,7 @@ def labels_of(mask: Lazy, plan: ComponentTasks, dtype: np.dtype[Any]) -> tuple[L
         for luts, group in zip(plan.luts, plan.groups, strict=True)
         for place, index in enumerate(group)
     }
+    chunk: Chunk
     for chunk in plan.chunks:
         key = (name, *chunk.index)
         tasks[key] = new_task(key, paint, chunk, *places[chunk.index])

@@ -28,7 +28,7 @@ class ScratchTables:
     def write(self, name: str, **columns: npt.NDArray[Any]) -> None:
         """Write several arrays under one name."""
         text = BytesIO()
-        np.savez(text, allow_pickle=False, **columns)
+        np.savez(text, **columns)
         write_bytes(self._path(f"{name}.npz"), text.getvalue())
 
     def read(self, name: str, *columns: str) -> list[npt.NDArray[Any]]:

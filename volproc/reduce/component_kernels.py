@@ -91,7 +91,7 @@ def apply_table(labels: Array, table: Array, out: Array) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def count_runs(labels: Array) -> int:
+def count_runs(labels: Array) -> Any:
     """Stretches of one label, of a flat array, background not counted."""
     count = np.int64(0)
     last = np.uint32(0)
