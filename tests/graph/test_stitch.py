@@ -75,7 +75,7 @@ def compute(lazy: tuple[Any, Any], scheduler: str = "sync") -> tuple[np.ndarray,
 @given(
     st.integers(0, 999), cuts(), halos(), st.sampled_from([1, 2, 3]), st.sampled_from([0.2, 0.5])
 )
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_components_of_blocks_become_those_of_the_volume(
     seed, chunks, halo, connectivity, part
 ) -> None:
@@ -95,7 +95,7 @@ def test_components_of_blocks_become_those_of_the_volume(
 
 
 @given(st.integers(0, 999), cuts((9, 13)), halos(2))
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_a_micrograph_is_stitched_too(seed, chunks, halo) -> None:
     mask = np.random.default_rng(seed).random((9, 13)) < 0.5
     lazy = segment_blocks(
@@ -120,7 +120,7 @@ def seen_together(labels: np.ndarray, grid: OverlapGrid) -> np.ndarray:
 
 
 @given(st.integers(0, 999), cuts(), halos(), st.integers(1, 30))
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_scattered_pieces_of_one_label_stay_together_where_a_block_sees_two(
     seed, chunks, halo, top
 ) -> None:
@@ -134,7 +134,7 @@ def test_scattered_pieces_of_one_label_stay_together_where_a_block_sees_two(
 
 
 @given(st.integers(0, 999), cuts(), halos())
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_neither_numbers_nor_workers_change_a_noisy_result(seed, chunks, halo) -> None:
     generator = np.random.default_rng(seed)
     grid = OverlapGrid(chunks, halo)

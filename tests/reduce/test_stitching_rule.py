@@ -13,6 +13,7 @@ from scipy import ndimage as ndi
 from volproc.core.errors import ConfigError
 from volproc.reduce.stitching import (
     Claims,
+    Matches,
     claim_objects,
     empty_claims,
     empty_matches,
@@ -107,34 +108,53 @@ def test_each_object_has_one_mask_or_fragments_in_their_own_chunks(seed) -> None
         assert verdict.num_own[rank] == verdict.claims.num_own[rows].sum()
 
 
-def test_two_objects_of_one_block_are_never_one() -> None:
-    """Best partners in a ring: a third block cannot make two objects of the first the same."""
-    count, box = np.full(4, 10), np.zeros((4, 2), int)
-    claims = Claims(
-        block=np.array([0, 0, 1, 2]),
-        number=np.array([1, 2, 1, 1]),
+def claims_of(block: list[int], number: list[int], is_whole: list[bool]) -> Claims:
+    """Objects of ten voxels, each with a first voxel of its own."""
+    size = len(block)
+    count, box = np.full(size, 10), np.zeros((size, 2), int)
+    return Claims(
+        block=np.array(block),
+        number=np.array(number),
         count=count,
-        first=np.array([5, 40, 5, 41]),
-        centre=np.array([8, 44, 9, 45]),
+        first=np.arange(size),
+        centre=np.arange(size),
         num_own=count,
-        is_whole=np.ones(4, bool),
-        is_owner=np.array([True, True, False, False]),
-        score=np.zeros(4),
+        is_whole=np.array(is_whole),
+        is_owner=np.array(is_whole),
+        score=np.zeros(size),
         lower=box,
         upper=box + 9,
     )
-    links = [((0, 1), (1, 1), 9), ((0, 2), (2, 1), 8), ((1, 2), (1, 1), 6)]
-    matches = replace(
+
+
+def matches_of(*rows: tuple[tuple[int, int], tuple[int, int], int]) -> Matches:
+    """Mutual best partners: blocks, numbers, voxels in common."""
+    return replace(
         empty_matches(),
-        blocks=np.array([b for b, _, _ in links]),
-        numbers=np.array([[1, 1], [2, 1], [1, 1]]),
-        overlap=np.array([v for _, _, v in links]),
-        inside=np.full((3, 2), 10),
-        is_best=np.ones(3, bool),
-        has_best_piece=np.zeros(3, bool),
+        blocks=np.array([r[0] for r in rows]),
+        numbers=np.array([r[1] for r in rows]),
+        overlap=np.array([r[2] for r in rows]),
+        inside=np.full((len(rows), 2), 10),
+        is_best=np.ones(len(rows), bool),
+        has_best_piece=np.zeros(len(rows), bool),
     )
+
+
+def test_two_objects_of_one_block_are_never_one() -> None:
+    """Best partners in a chain: others cannot make two objects of the first block the same."""
+    claims = claims_of([0, 0, 1, 2], [1, 2, 1, 1], [True] * 4)
+    matches = matches_of(((0, 1), (1, 1), 9), ((0, 2), (2, 1), 8), ((1, 2), (1, 1), 6))
     verdict = judge(Evidence(claims, matches), num_blocks=3)
     assert verdict.rank.tolist() == [1, 2, 0, 0]
+
+
+def test_a_fragment_that_a_whole_object_stands_for_joins_nothing() -> None:
+    claims = claims_of([0, 1, 2, 3], [1, 1, 1, 1], [False, False, False, True])
+    chain = ((0, 1), (1, 1), 9), ((1, 2), (1, 1), 9)
+    verdict = judge(Evidence(claims, matches_of(*chain)), num_blocks=4)
+    assert verdict.rank.tolist() == [2, 2, 2, 1]
+    verdict = judge(Evidence(claims, matches_of(*chain, ((1, 3), (1, 1), 9))), num_blocks=4)
+    assert verdict.rank.tolist() == [2, 0, 3, 1]
 
 
 def test_an_object_that_others_cover_is_left_out_and_counted() -> None:
