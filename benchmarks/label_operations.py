@@ -1,8 +1,8 @@
 """Operations on labels by block against the same on the whole volume, in one process.
 
 Each baseline does what a user of scipy, scikit-image, fastremap or numpy would do with the whole
-volume in memory. Blocks run on one thread, so that a ratio says what cutting and scratch storage cost, and
-workers come on top. Results are compared before anything is timed.
+volume in memory. Blocks run on one thread, so that a ratio says what cutting and scratch storage
+cost, and workers come on top. Results are compared before anything is timed.
 """
 
 from __future__ import annotations
