@@ -55,8 +55,11 @@ def test_the_commands_of_the_readme_run_in_their_order(
 
 
 def test_the_python_of_the_readme_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    for code in blocks("python"):  # the second goes on where the first ends
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["large"].max() <= names["num_large"]
+    assert len(names["table"]) == len(set(names["large"].ravel())) - 1
     assert volproc.open("ribosomes.zarr").shape == (48, 56, 64)
     assert set(volproc.read_points("ribosomes.star").class_names) <= {"ribosome"}
     assert "num_voxels" in capsys.readouterr().out
