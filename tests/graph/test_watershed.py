@@ -149,6 +149,18 @@ def test_a_spiral_is_followed_through_all_blocks(method) -> None:
     assert mask[tuple(last)] or mask[8:11, 8:11].any()
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("method", ["objects", "forest"])
+def test_water_goes_through_blocks_that_touch_at_corners_only(method, ndim) -> None:
+    mask = np.zeros((8,) * ndim, bool)
+    mask[(np.arange(8),) * ndim] = True
+    markers = np.zeros(mask.shape, np.int16)
+    markers[(7,) * ndim] = 4  # against the order in which blocks are looked at
+    a, b, c = lazy((mask * 1.0, markers, mask), 2)
+    labels = watershed(a, b, mask=c, connectivity=ndim, method=method, num_threads=1)
+    np.testing.assert_array_equal(labels.compute(scheduler="sync"), 4 * mask)
+
+
 @pytest.mark.parametrize(("method", "shape"), [("objects", (17, 19, 11)), ("forest", (5, 7, 8))])
 def test_many_blocks_go_through_the_trees(method, shape) -> None:
     heights, markers, mask = scene(3, shape)
