@@ -120,6 +120,14 @@ def test_every_cut_gives_the_centres_of_scipy_and_scikit_image(seed, filter_size
     check_clusters(clusters(seed), chunks, filter_size)
 
 
+def test_beyond_the_box_of_a_class_there_is_no_background() -> None:
+    inside = np.zeros((20, 30, 36), np.uint8)
+    inside[4:13, 5:20, 6:30] = 1  # its box is the box of the class: only its edges are cut
+    inside[10:14, 22:26, 6:12] = 2
+    check_clusters(inside, (9, 16, 15), 4)
+    check_clusters(np.pad(clusters(11, (16, 17, 18)), 4), (9, 13, 26), 3)
+
+
 def test_thin_blocks_give_the_same_centres() -> None:
     check_clusters(clusters(7, (11, 13, 17)), (1, 5, 17), 4)
 

@@ -63,6 +63,14 @@ def test_every_cut_gives_the_brute_force_peaks(data: st.DataObject) -> None:
     assert [tuple(row) for row in table.to_numpy().tolist()] == brute(scores, radius, 1)
 
 
+@pytest.mark.parametrize("radius", [2, 3.5])
+def test_the_halo_is_as_wide_as_the_distance(radius) -> None:
+    scores = np.random.default_rng(1).permutation(12 * 13 * 14).reshape(12, 13, 14)
+    lazy = peaks(da.from_array(scores, chunks=(6, 5, 7)), min_distance=radius)
+    table = lazy.compute(scheduler="sync")
+    assert [tuple(row) for row in table.to_numpy().tolist()] == brute(scores, radius, 0)
+
+
 @settings(deadline=None, max_examples=8)
 @given(cuts(SHAPE), st.integers(0, 99))
 def test_refined_peaks_and_borders_do_not_see_the_cut(chunks, seed) -> None:
