@@ -19,11 +19,11 @@ def stack(seed: int, part_empty: float = 0.2) -> np.ndarray:
     """Instances that keep a little of their place; labels with gaps; empty slices."""
     generator = np.random.default_rng(seed)
     labels = np.zeros(SHAPE, np.int64)
-    for plane in labels[generator.random(SHAPE[0]) >= part_empty]:
+    for z in np.flatnonzero(generator.random(SHAPE[0]) >= part_empty):
         numbers = generator.permutation(6)[: generator.integers(1, 6)] + 1
         for label, x in zip(numbers, generator.integers(0, 5, len(numbers)) * 2, strict=True):
             y, height, width = generator.integers(0, 4), *generator.integers(1, 4, 2)
-            plane[y : y + height, x : x + width] = label
+            labels[z, y : y + height, x : x + width] = label
     return labels
 
 
@@ -60,6 +60,12 @@ def test_numbers_are_those_of_cellpose_for_every_cut(seed, min_iou, part_empty, 
     found, num_objects = stitched(labels, min_iou, sorted(cuts))
     np.testing.assert_array_equal(found, cellpose(labels, min_iou))
     assert num_objects == len(np.unique(found[found > 0]))
+
+
+def test_the_stacks_of_these_tests_have_instances_and_ties() -> None:
+    found = [stitched(stack(seed), 0.0, []) for seed in range(30)]
+    assert sum(count > 5 for _, count in found) > 20
+    assert sum(count < out.max() for out, count in found) > 0  # numbers left unused
 
 
 def lines(*rows: str) -> np.ndarray:
