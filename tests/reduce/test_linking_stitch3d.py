@@ -81,6 +81,8 @@ def lines(*rows: str) -> np.ndarray:
         ((("1111", "1122")), ["1111", "1111"]),
         # and both count as one from there on
         ((("1111", "1122", "1111")), ["1111", "1111", "1111"]),
+        # so that a small section overlaps both together too little
+        ((("11111111", "11112222", ".......3")), ["11111111", "11111111", ".......4"]),
         # a gap of one slice ends an object
         ((("11.2", "11.2", "....", "11.2")), ["11.2", "11.2", "....", "33.4"]),
         # a label that a slice leaves out uses up a number
