@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from skimage.segmentation import watershed as watershed_skimage
 import volproc
 from volproc.core.errors import ConfigError, DtypeError, NonFiniteError, PlanError, ShapeError
 from volproc.core.volume import Volume
-from volproc.graph.watershed import watershed
+from volproc.graph.watershed import watershed as watershed_of_any_size
 from volproc.reduce.distance import distance_block
 from volproc.reduce.forest import flood_forest
 
 SHAPE = (5, 7, 11)
+
+watershed = partial(watershed_of_any_size, ties="object")
+"""As for volumes that no task can hold; small ones would be flooded whole."""
 
 
 @st.composite
@@ -83,6 +87,31 @@ def test_labels_are_those_of_the_whole_volume_where_markers_differ_in_height(
     a, b, c = lazy((heights, markers, mask), chunks)
     labels = watershed(a, b, mask=c, connectivity=connectivity)
     np.testing.assert_array_equal(labels.compute(scheduler="sync"), expected)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 9999), cuts(), st.sampled_from([1, 2, 3]))
+def test_ties_are_those_of_one_call_where_a_task_can_hold_the_volume(
+    seed, chunks, connectivity
+) -> None:
+    arrays = scene(seed)  # 5 heights for some 40 markers
+    heights, markers, mask = arrays
+    expected = watershed_skimage(heights, markers, connectivity=connectivity, mask=mask)
+    a, b, c = lazy(arrays, chunks)
+    for options in ({}, {"ties": "scikit-image"}, {"max_object_voxels": heights.size}):
+        labels = watershed_of_any_size(a, b, mask=c, connectivity=connectivity, **options)
+        assert (labels.chunks, labels.dtype) == (chunks, np.int32)
+        np.testing.assert_array_equal(labels.compute(scheduler="sync"), expected)
+
+
+def test_objects_of_larger_volumes_are_flooded_alone() -> None:
+    heights, markers, mask = scene(3)
+    mask[:, 3] = False  # no object is as large as the volume
+    a, b, c = lazy((heights, markers, mask), 4)
+    labels = watershed_of_any_size(a, b, mask=c, max_object_voxels=mask.size - 1)
+    alone = each_object_alone(heights, markers, mask, 1)
+    np.testing.assert_array_equal(labels.compute(scheduler="sync"), alone)
+    assert (alone != watershed_skimage(heights, markers, mask=mask)).any()
 
 
 @settings(max_examples=10)
@@ -248,6 +277,8 @@ def test_nan_heights_are_refused_inside_the_mask(method) -> None:
 
 def test_an_object_that_no_task_can_hold_is_refused_with_the_cure() -> None:
     heights, markers, mask = (da.ones(SHAPE, dtype=kind, chunks=4) for kind in ("f4", "i4", "?"))
+    with pytest.raises(PlanError, match=r'ties="scikit-image".*385 voxels.*384.*ties="object"'):
+        watershed(heights, markers, mask=mask, max_object_voxels=384, ties="scikit-image")
     with pytest.raises(PlanError, match=r"without a mask.*385 voxels.*384.*forest"):
         watershed(heights, markers, max_object_voxels=384)
     lazy_labels = watershed(heights, markers, mask=mask, max_object_voxels=384)
@@ -263,6 +294,7 @@ def test_an_object_that_no_task_can_hold_is_refused_with_the_cure() -> None:
     [
         ({"connectivity": 4}, ConfigError, "connectivity is 1"),
         ({"method": "forests"}, ConfigError, 'no method "forests".*did you mean "forest"'),
+        ({"ties": "skimage"}, ConfigError, 'no ties "skimage".*did you mean "scikit-image"'),
         ({"method": "forest", "num_threads": 0}, ConfigError, "num_threads=0"),
         ({"max_object_voxels": 0, "mask": da.ones(SHAPE)}, ConfigError, "largest object has 0"),
         ({"markers": da.zeros(SHAPE)}, DtypeError, "got float64.*volproc.label"),

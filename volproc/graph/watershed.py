@@ -25,10 +25,11 @@ from volproc.graph.layers import (
 from volproc.graph.object_pieces import Cut
 from volproc.graph.scratch import Scratch
 from volproc.graph.whole_objects import MAX_OBJECT_VOXELS, paint_objects
-from volproc.reduce.watershed import check_flood, flood_objects
+from volproc.reduce.watershed import check_flood, flood, flood_objects
 
 Lazy = TypeVar("Lazy", Volume, da.Array)
 Method = Literal["objects", "forest"]
+Ties = Literal["scikit-image", "object"]
 
 
 def watershed(
@@ -38,6 +39,7 @@ def watershed(
     mask: Volume | da.Array | None = None,
     connectivity: int = 1,
     method: Method = "objects",
+    ties: Ties | None = None,
     max_object_voxels: int = MAX_OBJECT_VOXELS,
     num_threads: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -59,9 +61,15 @@ def watershed(
         ``objects``: each object is flooded whole, by one task, in the order of scikit-image. For
         particles, nuclei, cells in a mask. ``forest``: an image-foresting transform, for objects
         of any size, and for volumes without a mask. The two agree but for ties: see Notes.
+    ties : {"scikit-image", "object"}, optional
+        Of ``objects``: which of several marker voxels of one object goes first where their
+        heights are equal. ``scikit-image``: as in one call for the volume, in which objects
+        elsewhere have a part; one task floods the volume, which may have ``max_object_voxels``.
+        ``object``: as in a call for the object alone, whatever else there is. By default the
+        first for volumes that one task may hold, the second for larger ones.
     max_object_voxels : int
-        Of ``objects``: largest box of an object that crosses blocks. A task needs 40 bytes a
-        voxel for it.
+        Of ``objects``: most voxels that one task holds: of the box of an object that crosses
+        blocks, or of the volume. It needs 40 bytes a voxel for them.
     num_threads : int, optional
         Of ``forest``: blocks that settle at the same time; as many as there are processors if
         not given.
@@ -92,10 +100,10 @@ def watershed(
     -----
     When computed, NaN heights inside the mask raise a `NonFiniteError`.
 
-    **objects.** With each object as the mask, the labels are bit for bit those of
-    ``skimage.segmentation.watershed``. They are also those of one call for all objects, but for
-    this: where marker voxels of one object with equal heights compete, scikit-image lets the
-    layout of its queue decide, which other objects, however far, have a part in. Three tasks a
+    **objects.** The labels are bit for bit those of ``skimage.segmentation.watershed`` for the
+    whole volume; with ``ties="object"`` but for marker voxels of one object with equal heights:
+    between them scikit-image lets the layout of its queue decide, which other objects, however
+    far, have a part in. With each object as the mask its labels are the same. Three tasks a
     block and trees. A task holds its block, or the box of one object. An object inside a block is
     flooded there, one that crosses blocks by the block of its first voxel. The root of a
     tree has a row for each piece of an object that crosses blocks.
@@ -138,7 +146,10 @@ def watershed(
         msg = f"there is nothing to flood in an empty volume, got shape {levels.shape}."
         raise ShapeError(msg)
     if method == "objects":
-        labels = _by_objects(levels, seeds, area, connectivity, max_object_voxels, scratch)
+        if _is_flooded_whole(ties, levels, max_object_voxels):
+            labels = _whole(levels, seeds, area, connectivity)
+        else:
+            labels = _by_objects(levels, seeds, area, connectivity, max_object_voxels, scratch)
     elif method == "forest":
         labels = _by_forest(levels, seeds, area, connectivity, num_threads, scratch)
     else:
@@ -147,6 +158,34 @@ def watershed(
     if isinstance(heights, Volume):
         return heights.with_data(labels, name=f"{heights.name} labels")
     return labels
+
+
+def _is_flooded_whole(ties: Ties | None, heights: da.Array, max_voxels: int) -> bool:
+    """Whether one task floods the volume; see ``ties``."""
+    fits = prod(heights.shape) <= max_voxels
+    if ties is None:
+        return fits
+    if ties not in ("scikit-image", "object"):
+        msg = f'there are no ties "{ties}" of watershed: '
+        raise ConfigError(msg + nearest(str(ties), ["scikit-image", "object"]))
+    if ties == "scikit-image" and not fits:
+        msg = (
+            f'ties="scikit-image" takes one task for all {prod(heights.shape)} voxels, more than '
+            f'the {max_voxels} that it may hold. Use ties="object", or raise max_object_voxels if '
+            "there is memory for it."
+        )
+        raise PlanError(msg)
+    return ties == "scikit-image"
+
+
+def _whole(
+    heights: da.Array, markers: da.Array, mask: da.Array | None, connectivity: int
+) -> da.Array:
+    inputs = [a.rechunk(a.shape) for a in (heights, markers, *([] if mask is None else [mask]))]
+    labels = da.map_blocks(
+        flood, *inputs, connectivity=connectivity, dtype=markers.dtype, meta=markers._meta
+    )
+    return labels.rechunk(heights.chunks)
 
 
 def _by_objects(
