@@ -142,9 +142,9 @@ def localize(
     >>> map_ = ((z - 10) ** 2 + (y - 9) ** 2 + (abs(x - 20) - 6) ** 2 <= 49).astype("u1")
     >>> volume = Volume(da.from_array(map_, chunks=16), (10.0, 10.0, 10.0))
     >>> points = localize(volume, {"ball": 75.0}, class_values={"ball": 1}).compute()
-    >>> points.zyx.round(1)
-    array([[10. ,  9. , 13.7],
-           [10. ,  9. , 26.7]])
+    >>> points.zyx.round()
+    array([[10.,  9., 14.],
+           [10.,  9., 26.]])
     """
     rule = make_rule(
         radii,

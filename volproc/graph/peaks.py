@@ -9,13 +9,12 @@ from typing import Any
 
 import dask.array as da
 import numpy.typing as npt
-import pandas as pd
 from dask.delayed import Delayed
 
 from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError
 from volproc.core.points import Points
-from volproc.core.types import Region, Shape, axis_names
+from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
 from volproc.graph.layers import Graph, array_of, iterate_chunks, new_value, tree, unique_name
 from volproc.graph.scratch import Scratch
@@ -25,8 +24,8 @@ from volproc.reduce.peaks import (
     PeakTable,
     check_scores,
     find_peaks,
+    finish_peaks,
     merge_peaks,
-    sort_peaks,
 )
 
 
@@ -143,16 +142,18 @@ def _finish(
     *after: Any,
     place: tuple[tuple[float, ...], Shape, str] | None,
     class_name: str,
-) -> Points | pd.DataFrame:
+) -> Any:
     """Sort the peaks of all blocks, and make a table for people."""
     del after
-    found = sort_peaks(table)
-    zyx = found.places + found.shifts
-    values = found.scores.astype("f8")
-    if place is not None:
-        voxel_size, shape, name = place
-        return Points.from_zyx(
-            zyx, class_name=class_name, voxel_size=voxel_size, shape=shape, score=values, name=name
-        )
-    columns = {axis: zyx[:, i] for i, axis in enumerate(axis_names(zyx.shape[1]))}
-    return pd.DataFrame({**columns, "score": values})
+    frame = finish_peaks(table)
+    if place is None:
+        return frame
+    voxel_size, shape, name = place
+    return Points.from_zyx(
+        frame[["z", "y", "x"]].to_numpy(),
+        class_name=class_name,
+        voxel_size=voxel_size,
+        shape=shape,
+        score=frame["score"].to_numpy(),
+        name=name,
+    )

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
-from volproc.core.types import Region, Shape
+from volproc.core.types import Region, Shape, axis_names
 from volproc.reduce.peaks_kernels import mark_peaks
 from volproc.reduce.placement import lift
 
@@ -162,6 +163,21 @@ def sort_peaks(table: PeakTable) -> PeakTable:
     # a stable ascending sort of the reversed rows is a stable descending one: no type overflows
     order = by_place[::-1][np.argsort(scores[::-1], kind="stable")][::-1]
     return PeakTable(table.places[order], table.scores[order], table.shifts[order])
+
+
+def finish_peaks(table: PeakTable) -> pd.DataFrame:
+    """Sort the peaks of all blocks, and make a table for people.
+
+    Returns
+    -------
+    frame : DataFrame
+        Columns ``z``, ``y``, ``x`` (``y``, ``x`` for two axes), float64 voxels, and ``score``, in
+        the order of `sort_peaks`.
+    """
+    found = sort_peaks(table)
+    places = found.places + found.shifts
+    columns = {axis: places[:, i] for i, axis in enumerate(axis_names(places.shape[1]))}
+    return pd.DataFrame({**columns, "score": found.scores.astype(np.float64)})
 
 
 def ball_steps(radius: float, ndim: int) -> tuple[Ints, npt.NDArray[np.bool_]]:
