@@ -67,7 +67,7 @@ CASES = (
     StoreCase("blobs-1024", (512, 1024, 1024), with_baselines=False),
 )
 
-TINY = (StoreCase("tiny", (40, 30, 50), (16, 16, 16), with_others=True),)
+TINY = (StoreCase("tiny", (40, 30, 50), (40, 30, 32), with_others=True),)
 
 
 def voxels(case: StoreCase) -> npt.NDArray[np.uint8]:
