@@ -195,7 +195,9 @@ def test_each_chunk_is_computed_once() -> None:
     assert calls.count("mask") == calls.count("other") == source.npartitions
 
 
-@pytest.mark.parametrize("mask", [np.zeros(SHAPE, bool), np.ones(SHAPE, bool), np.eye(7, 11)[None].repeat(2, 0) > 0])
+@pytest.mark.parametrize(
+    "mask", [np.zeros(SHAPE, bool), np.ones(SHAPE, bool), np.eye(7, 11)[None].repeat(2, 0) > 0]
+)
 def test_empty_full_and_slanted_masks_work(mask) -> None:
     values = np.ones(mask.shape, int)
     lazy = da.from_array(mask, chunks=2)

@@ -20,7 +20,5 @@ def test_runs_come_back_block_by_block(tmp_path) -> None:
 
 def test_runs_that_are_gone_are_named_with_the_cure(tmp_path) -> None:
     files = RunFiles(str(tmp_path))
-    with pytest.raises(
-        MissingFileError, match=r"block \(1, 2\) are not in .* compute again"
-    ):
+    with pytest.raises(MissingFileError, match=r"block \(1, 2\) are not in .* compute again"):
         files.read((1, 2))
