@@ -65,7 +65,7 @@ def test_a_segmentation_of_a_copick_project_is_saved(config) -> None:
 def test_picks_of_a_copick_project_are_saved_lazily(config) -> None:
     classes = np.zeros((20, 20, 20), np.uint8)
     classes[4:11, 5:12, 6:13] = 1
-    lazy = localize(volume_of(classes, 7), {"ribosome": 40.0}, class_values={"ribosome": 1})
+    lazy = localize(volume_of(classes, 7), {"ribosome": 45.0}, class_values={"ribosome": 1})
     address = f"{config}:TS_1/:volproc/1"
     assert save(lazy, address) is None
     np.testing.assert_allclose(read_points(address, voxel_size=10.0).zyx, [[7, 8, 9]])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from volproc.core.errors import PlanError
 from volproc.core.types import Region, Shape, region_shape
-from volproc.graph.particles import ParticleRule
+from volproc.graph.particles import ParticleRule, table_value
 from volproc.graph.stored_input import widen
 from volproc.reduce.centres_watershed import (
     BYTES_A_BOX_VOXEL,
@@ -127,7 +127,7 @@ def finish_regions(found: Found, shape: Shape, rule: ParticleRule) -> Regions:
     """Flood what waits for that, and give back the values of the class map."""
     flooded = flood_regions(found.waiting, shape, in_raster_order=False)
     regions = merge_regions([found.regions, flooded])
-    values = np.array((0, *rule.values), np.int64)
+    values = np.array([table_value(value) for value in (0, *rule.values)])
     return Regions(values[regions.classes], regions.first, regions.count, regions.sums)
 
 

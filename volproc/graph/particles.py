@@ -162,6 +162,15 @@ def _check_class(class_name: str, radius: float, class_values: Mapping[str, int]
         raise ConfigError(msg)
 
 
+def table_value(value: int) -> int:
+    """Class value as tables of objects hold it: 64 bits with a sign, above 2**63 wrapped around.
+
+    >>> table_value(7), table_value(2**63 + 1)
+    (7, -9223372036854775807)
+    """
+    return int(np.array(value).astype(np.int64))
+
+
 def points_of(
     found: ObjectTable | Regions,
     *,
@@ -191,7 +200,7 @@ def points_of(
     parts = []
     for class_name, (value, radius) in rule.classes.items():
         lower, upper = size_limits(radius, voxel_size, rule.radius_min_scale, rule.radius_max_scale)
-        fits = (classes == value) & (found.count >= lower) & (found.count <= upper)
+        fits = (classes == table_value(value)) & (found.count >= lower) & (found.count <= upper)
         centres, counts = _merged(found.sums[fits], found.count[fits], radius, rule, voxel_size)
         kept = away_from_border(centres, shape, rule.border)
         parts.append(
