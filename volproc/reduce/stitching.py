@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volproc.core.errors import DtypeError, NonFiniteError, ShapeError
 from volproc.core.types import Index, Region, region_shape
-from volproc.reduce.kernels import measure_any
+from volproc.reduce.geometry_kernels import measure_any
 from volproc.reduce.objects import table_from_rows
 from volproc.reduce.placement import lift
 from volproc.reduce.stitching_grid import OverlapGrid, within

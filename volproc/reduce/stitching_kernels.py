@@ -1,4 +1,4 @@
-"""Compiled loops of stitching, in one file: see `volproc.reduce.kernels` for why."""
+"""Compiled loops of stitching, in one file: see `volproc.reduce.geometry_kernels` for why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 def write_numbers(labels: Array, keys: Array, places: Array, out: Array) -> None:
     """Write each voxel's object number, 1 more than its place in a hash table of labels.
 
-    The table is that of `volproc.reduce.kernels.measure_any`; it holds every label.
+    The table is that of `volproc.reduce.geometry_kernels.measure_any`; it holds every label.
     """
     mask = np.uint64(keys.size - 1)
     last, number = np.uint64(0), np.int64(0)

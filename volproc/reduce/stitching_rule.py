@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.errors import ConfigError
-from volproc.reduce.kernels import unite_edges
+from volproc.reduce.component_kernels import unite_edges
 from volproc.reduce.stitching import Claims, Flags, Ints, Matches
 from volproc.reduce.stitching_kernels import drop_covered, unite_claims
 

@@ -1,4 +1,4 @@
-"""Compiled loops over voxels of objects, in one file.
+"""Compiled loops that find count, box and first voxel of objects of any labels.
 
 Numba's cache on disk notices a changed file, but not a change in another file that a loop calls
 into; so loops that call each other stand together. Each runs without the interpreter's lock.
@@ -19,35 +19,6 @@ FIRST_ROWS = 256
 
 # Columns of a table of geometry: count, index of the first voxel, then three numbers each.
 COUNT, FIRST, SUM, LOWER, UPPER, NUM_COLUMNS = 0, 1, 2, 5, 8, 11
-
-
-@njit(cache=True, nogil=True)
-def find_root(parent: Array, node: int) -> int:
-    """Root of a node, halving the path on the way."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@njit(cache=True, nogil=True)
-def unite_nodes(parent: Array, one: int, other: int) -> None:
-    """Join two trees; the smaller root stays one."""
-    a = find_root(parent, one)
-    b = find_root(parent, other)
-    if a < b:
-        parent[b] = a
-    elif b < a:
-        parent[a] = b
-
-
-@njit(cache=True, nogil=True)
-def unite_edges(parent: Array, one: Array, other: Array) -> None:
-    """Join the ends of all edges, then let every node point at its root."""
-    for i in range(one.size):
-        unite_nodes(parent, one[i], other[i])
-    for node in range(parent.size):
-        parent[node] = find_root(parent, node)
 
 
 @njit(cache=True, nogil=True)
