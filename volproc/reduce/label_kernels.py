@@ -1,7 +1,7 @@
 """Compiled loops over labels of any size: numbering, boxes, contacts, cells.
 
-They call only each other, since numba's cache on disk does not notice a change in another file. Labels come as uint32 or uint64, which keeps the
-number of compiled versions at two.
+They call only each other, since numba's cache on disk does not notice a change in another file.
+Labels come as uint32 or uint64, which keeps the number of compiled versions at two.
 """
 
 from __future__ import annotations
