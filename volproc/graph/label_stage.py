@@ -30,7 +30,8 @@ from volproc.graph.lookup import LookupFiles
 from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.components import relabel
-from volproc.reduce.numbering import check_label_type, merge_label_tables, number_block
+from volproc.reduce.measuring import check_label_type
+from volproc.reduce.numbering import merge_label_tables, number_block
 
 Lazy = TypeVar("Lazy", Volume, da.Array)
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.errors import NonFiniteError
 from volproc.reduce.forest_kernels import (
     CLOSED,
     FROZEN,
@@ -17,7 +16,7 @@ from volproc.reduce.forest_kernels import (
     relax_on,
     trace_ends,
 )
-from volproc.reduce.watershed import check_flood, neighbour_steps
+from volproc.reduce.watershed import check_flood, check_heights, neighbour_steps
 
 Costs = npt.NDArray[Any]
 """Cost of the cheapest way from a marker to each voxel, of type `COST`."""
@@ -76,12 +75,7 @@ def begin_costs(
     NonFiniteError
         If a height inside is NaN.
     """
-    if heights.dtype.kind == "f" and (np.isnan(heights) & inside).any():
-        msg = (
-            f"heights are NaN at {int((np.isnan(heights) & inside).sum())} voxels of the mask, and "
-            "water has no such level. Replace them, or take these voxels out of the mask."
-        )
-        raise NonFiniteError(msg)
+    check_heights(heights, inside)
     keys = np.pad(height_keys(heights), 1)
     area = np.pad(np.where(inside, OPEN, CLOSED).astype(np.uint8), 1)
     places = np.flatnonzero(np.pad((markers != 0) & inside, 1))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.core.types import Shape
 from volproc.reduce.label_kernels import COUNT, EDGES, FIRST, INSIDE, number_labels
+from volproc.reduce.measuring import check_label_type
 from volproc.reduce.placement import check_place, global_index, lift
 
 Ints = npt.NDArray[np.int64]
@@ -134,22 +135,6 @@ def as_unsigned(labels: Labels) -> Labels:
     wide = np.dtype(np.uint64 if labels.dtype.itemsize > 4 else np.uint32)
     native = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
     return native.view(wide) if native.itemsize == wide.itemsize else native.astype(wide)
-
-
-def check_label_type(dtype: np.dtype[Any]) -> None:
-    """Refuse voxels that cannot be labels.
-
-    Raises
-    ------
-    DtypeError
-        Naming the type.
-    """
-    if dtype.kind not in "iub":
-        msg = (
-            f"labels are integers, got {dtype}. Label a mask first (volproc.label), or convert "
-            "labels that were saved as floats."
-        )
-        raise DtypeError(msg)
 
 
 def _outer_sides(block_shape: Shape, offset: Shape, shape: Shape) -> Ints:

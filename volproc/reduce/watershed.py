@@ -167,12 +167,7 @@ def rank_heights(
     NonFiniteError
         If a height inside is NaN.
     """
-    if heights.dtype.kind == "f" and (np.isnan(heights) & inside).any():
-        msg = (
-            f"heights are NaN at {int((np.isnan(heights) & inside).sum())} voxels of the mask, and "
-            "water has no such level. Replace them, or take these voxels out of the mask."
-        )
-        raise NonFiniteError(msg)
+    check_heights(heights, inside)
     if heights.dtype.kind == "f" and heights.dtype.itemsize <= 4:
         # Adding zero turns -0 into 0. Negative numbers count down, positive ones up from 2³¹.
         bits = (heights.astype(np.float32) + np.float32(0)).view(np.uint32)
@@ -185,6 +180,22 @@ def rank_heights(
     _, ranks = np.unique(heights[inside].astype(np.float64), return_inverse=True)
     levels[inside] = ranks
     return levels
+
+
+def check_heights(heights: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> None:
+    """Refuse heights that are NaN where there is something to flood.
+
+    Raises
+    ------
+    NonFiniteError
+        With the number of such voxels.
+    """
+    if heights.dtype.kind == "f" and (np.isnan(heights) & inside).any():
+        msg = (
+            f"heights are NaN at {int((np.isnan(heights) & inside).sum())} voxels of the mask, and "
+            "water has no such level. Replace them, or take these voxels out of the mask."
+        )
+        raise NonFiniteError(msg)
 
 
 def check_flood(
