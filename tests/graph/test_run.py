@@ -223,3 +223,59 @@ def test_an_executor_that_loses_calls_ends_in_an_error_and_not_in_a_loop() -> No
 
     with pytest.raises(ClusterError, match="lost"):
         run_stage("sum", INDICES, sum, executor=Losing())
+
+
+def test_a_block_that_fails_is_handed_over_and_the_others_go_on(tmp_path) -> None:
+    ledger = Ledger.begin(tmp_path / "work", {"a": 1})
+    failed: dict[Index, BaseException] = {}
+    events: list[Event] = []
+
+    def work(index: Index) -> None:
+        if index in {(0, 1, 0), (1, 0, 1)}:
+            msg = "broken voxels"
+            raise ModelError(msg)
+
+    run_stage(
+        "sum",
+        INDICES,
+        work,
+        executor=ShuffledExecutor(),
+        ledger=ledger,
+        observe=events.append,
+        on_failure=failed.__setitem__,
+    )
+    assert set(failed) == {(0, 1, 0), (1, 0, 1)}
+    assert all(isinstance(error, ModelError) for error in failed.values())
+    assert failed[1, 0, 1].__notes__ == ["in block (1, 0, 1) of sum"]
+    assert ledger.done("sum") == set(INDICES) - set(failed)
+    assert {e.block for e in events if e.kind == "failed"} == set(failed)
+    assert {e.text for e in events if e.kind == "failed"} == {"broken voxels"}
+    assert events[-1].kind == "done"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blocks_that_need_a_failed_one_are_handed_over_too(seed) -> None:
+    failed: dict[Index, str] = {}
+    begun: list[Index] = []
+
+    def work(index: Index) -> None:
+        begun.append(index)
+        if index == (1, 0, 0):
+            raise ValueError(index)
+
+    def needs(index: Index) -> list[Index]:
+        return [(index[0], index[1] - 1, 0), (index[0], 0, 0)] if index[1] else []
+
+    run_stage(
+        "chain",
+        [(i, j, 0) for i in range(3) for j in range(4)],
+        work,
+        executor=ShuffledExecutor(seed=seed),
+        needs=needs,
+        on_failure=lambda index, error: failed.__setitem__(index, str(error)),
+    )
+    assert set(failed) == {(1, j, 0) for j in range(4)}
+    assert "needs block (1, 0, 0), which failed" in failed[1, 1, 0]
+    assert sorted(begun) == [(0, j, 0) for j in range(4)] + [(1, 0, 0)] + [
+        (2, j, 0) for j in range(4)
+    ]

@@ -61,6 +61,7 @@ def run_stage(
     ledger: Ledger | None = None,
     needs: Callable[[Index], Iterable[Index]] | None = None,
     collect: Callable[[Index, Any], None] | None = None,
+    on_failure: Callable[[Index, BaseException], None] | None = None,
     total: int = 0,
 ) -> None:
     """Run one stage.
@@ -84,14 +85,17 @@ def run_stage(
     collect : callable
         Takes (index, result) as each block finishes, in any order. Blocks that the ledger knows
         give no result.
+    on_failure : callable
+        Takes (index, error) of a block that failed, and the other blocks go on; blocks that need
+        it are handed over too. Without it, the first error ends the stage.
     total : int
         Number of blocks, for the observer.
 
     Raises
     ------
     Exception
-        The first error of a block, with a note that names the block. Blocks under way end
-        first; their markers stand.
+        The first error of a block, with a note that names the block, unless ``on_failure`` took
+        it. Blocks under way end first; their markers stand.
     ClusterError
         If the executor loses a block, or if blocks wait for others that are not there.
 
@@ -106,8 +110,8 @@ def run_stage(
         task = Committed(task, ledger, stage)
     observe(Event("stage", stage, total=total))
     queue = _Queue(indices, done, needs)
-    for _ in queue.skipped():
-        observe(Event("skip", stage))
+    for index in queue.skipped():
+        observe(Event("skip", stage, block=index))
     under_way: dict[str, Index] = {}
 
     def refill() -> None:
@@ -119,6 +123,12 @@ def run_stage(
             under_way[key] = index
             executor.submit(key, task, index)
 
+    def give_up_unmet() -> None:
+        for index, needed in queue.take_unmet():
+            observe(Event("failed", stage, block=index))
+            if on_failure is not None:
+                on_failure(index, _unmet(index, needed, stage))
+
     failure: BaseException | None = None
     refill()
     while under_way:
@@ -127,14 +137,21 @@ def run_stage(
             num_ended += 1
             index = under_way.pop(key)
             if error is not None:
-                failure = failure or error
+                observe(Event("failed", stage, text=str(error), block=index))
+                if on_failure is None:
+                    failure = failure or error
+                else:
+                    on_failure(index, error)
+                    queue.fail(index)
             else:
                 queue.finish(index)
                 if collect:
                     collect(index, result)
-                observe(Event("block", stage, facts=result if isinstance(result, dict) else {}))
+                facts = result if isinstance(result, dict) else {}
+                observe(Event("block", stage, facts=facts, block=index))
             if failure is None:
                 refill()
+            give_up_unmet()
         if not num_ended:
             msg = f"{_count(under_way.values(), stage)} got lost on the way. Run it again."
             raise ClusterError(msg)
@@ -144,6 +161,11 @@ def run_stage(
         msg = f"{_count(stuck, stage)} wait for blocks that are not part of the stage."
         raise ClusterError(msg)
     observe(Event("done", stage))
+
+
+def _unmet(index: Index, needed: Index, stage: str) -> ClusterError:
+    msg = f"block {index} of {stage} needs block {needed}, which failed. See the error of that one."
+    return ClusterError(msg)
 
 
 def _count(indices: Iterable[Index], stage: str) -> str:
@@ -167,6 +189,8 @@ class _Queue:
         self._ready: deque[Index] = deque()
         self._missing: dict[Index, int] = {}
         self._unlocks: dict[Index, list[Index]] = {}
+        self._failed: set[Index] = set()
+        self._unmet: list[tuple[Index, Index]] = []
 
     def skipped(self) -> Iterable[Index]:
         return self._known
@@ -179,7 +203,10 @@ class _Queue:
             if index in self._known:
                 continue
             missing = [i for i in self._needs(index) if i not in self._done] if self._needs else []
-            if not missing:
+            failed = next((i for i in missing if i in self._failed), None)
+            if failed is not None:
+                self._give_up(index, failed)
+            elif not missing:
                 self._ready.append(index)
             else:
                 self._missing[index] = len(missing)
@@ -190,9 +217,27 @@ class _Queue:
     def waiting(self) -> list[Index]:
         return list(self._missing)
 
+    def fail(self, index: Index) -> None:
+        """Give up the blocks that need one that failed."""
+        self._failed.add(index)
+        for other in self._unlocks.pop(index, ()):
+            if self._missing.pop(other, None) is not None:
+                self._give_up(other, index)
+
+    def take_unmet(self) -> list[tuple[Index, Index]]:
+        """Blocks that were given up since the last call, each with the one that it needs."""
+        unmet, self._unmet = self._unmet, []
+        return unmet
+
+    def _give_up(self, index: Index, needed: Index) -> None:
+        self._unmet.append((index, needed))
+        self.fail(index)
+
     def finish(self, index: Index) -> None:
         self._done.add(index)
         for other in self._unlocks.pop(index, ()):
+            if other not in self._missing:
+                continue  # it was given up
             self._missing[other] -= 1
             if not self._missing[other]:
                 del self._missing[other]
