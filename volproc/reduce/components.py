@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
 
@@ -24,25 +23,21 @@ from volproc.reduce.faces import (
 )
 from volproc.reduce.objects import measure_block
 from volproc.reduce.placement import check_place, global_index, lift
-from volproc.reduce.runs import Runs, encode_runs
+from volproc.reduce.runs import LabelledRuns, Runs, label_runs
 from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
 Labels = npt.NDArray[Any]
 
 MAX_BLOCK_VOXELS = 2**31
-NEIGHBOURS = {1: 6, 2: 18, 3: 26}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockComponents:
     """Connected components of one block."""
 
-    labels: npt.NDArray[np.uint32]
-    """Local ids 1..n of this block, 0 outside, in the axes of the mask."""
-
-    runs: Runs
-    """The same labels as runs: what waits in scratch storage for `relabel_runs`."""
+    found: LabelledRuns
+    """Local ids 1..n of this block as runs."""
 
     first: Ints
     """First voxel in the volume of each component, (n,), ascending."""
@@ -58,6 +53,16 @@ class BlockComponents:
 
     shape: Shape
     """Size of the volume, voxels."""
+
+    @property
+    def runs(self) -> Runs:
+        """The labels as they wait in scratch storage for `relabel_runs`."""
+        return self.found.runs
+
+    @property
+    def labels(self) -> npt.NDArray[np.uint32]:
+        """Local ids 1..n of this block, 0 outside, in the axes of the mask: painted anew."""
+        return self.found.paint().reshape(self.found.shape[3 - len(self.shape) :])
 
     @property
     def table(self) -> ObjectTable:
@@ -101,8 +106,7 @@ def label_block(
 
     Notes
     -----
-    One pass by cc3d, which numbers components by their first voxels, and one that finds the runs.
-    Memory: four bytes a voxel for the labels, up to six for the runs, and what cc3d needs.
+    See `label_runs`, which does the work; labels are painted only for those who ask for them.
     """
     check_place(mask.shape, offset, shape)
     check_connectivity(connectivity, mask.ndim)
@@ -114,20 +118,18 @@ def label_block(
         )
         raise PlanError(msg)
     volume = lift(mask.astype(mask.dtype.newbyteorder("="), copy=False))
-    labels, num_objects = _label(volume, connectivity)
-    runs, local = encode_runs(labels, num_objects)
-    classes = volume.reshape(-1)[local].astype(np.int64)
-    first = global_index(local, mask.shape, offset, shape)
+    found = label_runs(volume, connectivity)
+    classes = volume.reshape(-1)[found.first].astype(np.int64)
+    first = global_index(found.first, mask.shape, offset, shape)
     lead = (0,) * (3 - mask.ndim)
     faces = collect_faces(
-        labels,
+        found,
         first,
         classes,
         offset=lead + tuple(offset),
         shape=(1,) * len(lead) + tuple(shape),
     )
-    own = labels.reshape(mask.shape)
-    return BlockComponents(own, runs, first, classes, faces, tuple(offset), tuple(shape))
+    return BlockComponents(found, first, classes, faces, tuple(offset), tuple(shape))
 
 
 def check_mask_type(dtype: np.dtype[Any]) -> None:
@@ -144,21 +146,6 @@ def check_mask_type(dtype: np.dtype[Any]) -> None:
             "Compare with a threshold first."
         )
         raise DtypeError(msg)
-
-
-def _label(volume: npt.NDArray[Any], connectivity: int) -> tuple[npt.NDArray[np.uint32], int]:
-    """Label three axes; (1, y, x) with 26 neighbours is (y, x) with 8."""
-    if volume.dtype == bool and connectivity > 1:
-        # cc3d 4.1 gives a binary image with 26 neighbours room for voxels / 4 + 1 provisional
-        # labels, and raises where odd sides hold more: 3³ voxels hold 8 single ones, 1 × 11 × 11
-        # hold 36. As a class map with one class the room is counted, at the same speed.
-        volume = volume.view(np.uint8)
-    if not volume.flags.writeable:
-        volume = volume.copy()  # cc3d refuses memory maps and what came over the network
-    labels, num_objects = cc3d.connected_components(
-        volume, connectivity=NEIGHBOURS[connectivity], return_N=True, out_dtype=np.uint32
-    )
-    return labels, num_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.types import Index, Shape
 from volproc.reduce.component_kernels import unite_planes
+from volproc.reduce.runs import LabelledRuns
 
 Links = npt.NDArray[np.int64]
 """Pairs of components that touch, (n, 2), each component named by its first voxel's raster index
@@ -90,7 +91,7 @@ def upper_directions(ndim: int, connectivity: int) -> list[Index]:
 
 
 def collect_faces(
-    labels: npt.NDArray[np.uint32],
+    found: LabelledRuns,
     first: npt.NDArray[np.int64],
     classes: npt.NDArray[np.int64],
     *,
@@ -101,7 +102,7 @@ def collect_faces(
 
     Parameters
     ----------
-    labels : ndarray of uint32, (z, y, x)
+    found : LabelledRuns
         Local components 1..n; a micrograph as (1, y, x).
     first, classes : ndarray of int64, (n,)
         First voxel in the volume and class value of each.
@@ -111,10 +112,10 @@ def collect_faces(
     planes = {}
     sides = np.zeros(len(first) + 1, np.uint8)
     for axis, side in product(range(3), range(2)):
-        end = offset[axis] + labels.shape[axis]
+        end = offset[axis] + found.shape[axis]
         if (side == 0 and offset[axis] == 0) or (side == 1 and end == shape[axis]):
             continue
-        plane = labels.take(-side, axis)
+        plane = found.plane(axis, side)
         if plane.any():
             planes[axis, side] = plane
             sides[plane] |= np.uint8(side_bit(axis, side))
@@ -124,7 +125,7 @@ def collect_faces(
     number[~shown] = 0
     narrow = number.astype(np.min_scalar_type(int(number.max())))
     return BlockFaces(
-        labels.shape,
+        found.shape,
         {place: narrow[plane] for place, plane in planes.items()},
         np.concatenate(([-1], first[shown[1:]])),
         np.concatenate(([0], classes[shown[1:]])),
