@@ -18,7 +18,7 @@ from volproc.core.errors import ClusterError, ModelError
 from volproc.core.events import Event
 from volproc.core.executor import SerialExecutor
 from volproc.core.types import Index
-from volproc.graph import run
+from volproc.graph import block_queue
 from volproc.graph.ledger import Ledger
 from volproc.graph.run import run_stage
 from volproc.plan.blocks import ChunkGrid
@@ -91,7 +91,7 @@ def test_no_block_begins_before_those_it_needs_have_ended(
 
 
 def test_blocks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "LOOKAHEAD", 3)
+    monkeypatch.setattr(block_queue, "LOOKAHEAD", 3)
     looked: list[int] = []
 
     def indices() -> Iterator[Index]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal, TypeAlias
+
+DeathCause: TypeAlias = Literal["memory", "crash", "killed", "unknown"]
+"""How a worker ended: at a memory limit, by what ran inside, by somebody else, or unseen."""
 
 
 class VolprocError(Exception):
@@ -95,6 +99,38 @@ class ConfigError(VolprocError, ValueError):
 
 class ClusterError(VolprocError, RuntimeError):
     """A cluster that cannot be started or reached."""
+
+
+class VersionError(ClusterError):
+    """A scheduler or worker whose packages have other versions than those here."""
+
+
+class ClusterLostError(ClusterError):
+    """A cluster that went away while work was under way: no block is to blame."""
+
+
+class WorkerDiedError(ClusterError):
+    """A worker that died under a call.
+
+    Parameters
+    ----------
+    message : str
+        Names the call, the worker and what is known of its end.
+    worker : str
+        Address of the worker.
+    cause : {"memory", "crash", "killed", "unknown"}
+        How it ended.
+    reason : str
+        The same for people, after "its worker".
+    """
+
+    def __init__(
+        self, message: str, *, worker: str = "", cause: DeathCause = "unknown", reason: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.worker = worker
+        self.cause = cause
+        self.reason = reason or "was lost"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

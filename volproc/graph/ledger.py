@@ -110,18 +110,29 @@ class Ledger:
         write_bytes(path, json.dumps({"fingerprint": self.mark, "facts": facts}).encode())
         _sync_folder(path.parent)
 
+    def facts(self, stage: str, index: Index) -> dict[str, Any] | None:
+        """What was noted of a finished block; None if it is not finished."""
+        return self._read(self._path(stage, index))
+
     def done(self, stage: str) -> set[Index]:
         """Blocks of a stage that are finished."""
         found = set()
         for path in (Path(self.folder) / stage).glob("*/*.json"):
             try:
                 index = tuple(map(int, path.stem.split(".")))
-                is_ours = json.loads(path.read_text())["fingerprint"] == self.mark
-            except (ValueError, KeyError, TypeError):
-                continue  # damaged, or no marker at all: the block is done again
-            if is_ours:
+            except ValueError:
+                continue  # no marker
+            if self._read(path) is not None:
                 found.add(index)
         return found
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """Facts of a marker; None where it is missing, damaged or of another run."""
+        try:
+            content = json.loads(path.read_text())
+            return dict(content["facts"]) if content["fingerprint"] == self.mark else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def remove(self) -> None:
         """Remove the work folder: the output is whole."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from volproc.core.errors import ClusterError
+from volproc.core.errors import ClusterError, ClusterLostError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.types import Index
+from volproc.graph.block_queue import BlockQueue
 from volproc.graph.ledger import Ledger
-
-LOOKAHEAD = 4096
-"""Blocks that may wait for others before no further one is looked at."""
-
-Work = Callable[[Index], Any]
-"""What is done for one block; pickled to workers. A dict that it returns is its facts."""
+from volproc.graph.retries import MAX_ATTEMPTS, Retries, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +25,13 @@ class Committed:
     stage: str
 
     def __call__(self, index: Index) -> Any:
-        """Do the work of a block, then mark it."""
+        """Do the work of a block, then mark it.
+
+        A block that is marked is not done again: a worker that died after it, with the answer
+        still in its hands, makes a scheduler run the call once more.
+        """
+        if (facts := self.ledger.facts(self.stage, index)) is not None:
+            return facts
         result = self.work(index)
         self.ledger.commit(self.stage, index, result if isinstance(result, dict) else {})
         return result
@@ -62,6 +64,7 @@ def run_stage(
     needs: Callable[[Index], Iterable[Index]] | None = None,
     collect: Callable[[Index, Any], None] | None = None,
     on_failure: Callable[[Index, BaseException], None] | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
     total: int = 0,
 ) -> None:
     """Run one stage.
@@ -73,13 +76,13 @@ def run_stage(
     indices : iterable of index
         Blocks, in raster order.
     work : callable
-        Does one block.
+        Does one block; see `volproc.graph.retries.Work` for what it may offer besides.
     executor : Executor
         Where.
     observe : callable
         Takes events.
     ledger : Ledger
-        Knows finished blocks, and marks those that finish now.
+        Knows finished blocks, and marks those that finish now; their work returns a dict.
     needs : callable
         Blocks that must be finished before a given one; they come earlier in ``indices``.
     collect : callable
@@ -88,6 +91,9 @@ def run_stage(
     on_failure : callable
         Takes (index, error) of a block that failed, and the other blocks go on; blocks that need
         it are handed over too. Without it, the first error ends the stage.
+    max_attempts : int
+        Workers that a block may take down while nothing else runs, by its memory or by crashing,
+        before it is given up; see `volproc.graph.retries`.
     total : int
         Number of blocks, for the observer.
 
@@ -96,71 +102,131 @@ def run_stage(
     Exception
         The first error of a block, with a note that names the block, unless ``on_failure`` took
         it. Blocks under way end first; their markers stand.
+    WorkerDiedError
+        The same, of a block that took its workers down.
+    ClusterLostError
+        If the cluster goes away, or loses a block.
     ClusterError
-        If the executor loses a block, or if blocks wait for others that are not there.
+        If blocks wait for others that are not there.
 
     Notes
     -----
-    At most two blocks a worker are under way: a scheduler blames every task that a dead worker
-    held, and tasks here are long.
+    At most two blocks a worker are under way: a scheduler blames every call that a dead worker
+    held, and calls here are long. A block that is tried alone waits until all others have ended.
     """
     done = ledger.done(stage) if ledger else set()
-    task: Work = Noted(work, stage)
-    if ledger:
-        task = Committed(task, ledger, stage)
     observe(Event("stage", stage, total=total))
-    queue = _Queue(indices, done, needs)
-    for index in queue.skipped():
+    for index in done:
         observe(Event("skip", stage, block=index))
-    under_way: dict[str, Index] = {}
-
-    def refill() -> None:
-        while len(under_way) < 2 * executor.num_workers:
-            index = queue.next_ready()
-            if index is None:
-                return
-            key = f"{stage}-{'.'.join(map(str, index))}"
-            under_way[key] = index
-            executor.submit(key, task, index)
-
-    def give_up_unmet() -> None:
-        for index, needed in queue.take_unmet():
-            observe(Event("failed", stage, block=index))
-            if on_failure is not None:
-                on_failure(index, _unmet(index, needed, stage))
-
-    failure: BaseException | None = None
-    refill()
-    while under_way:
-        num_ended = 0
-        for key, result, error in executor.completed():
-            num_ended += 1
-            index = under_way.pop(key)
-            if error is not None:
-                observe(Event("failed", stage, text=str(error), block=index))
-                if on_failure is None:
-                    failure = failure or error
-                else:
-                    on_failure(index, error)
-                    queue.fail(index)
-            else:
-                queue.finish(index)
-                if collect:
-                    collect(index, result)
-                facts = result if isinstance(result, dict) else {}
-                observe(Event("block", stage, facts=facts, block=index))
-            if failure is None:
-                refill()
-            give_up_unmet()
-        if not num_ended:
-            msg = f"{_count(under_way.values(), stage)} got lost on the way. Run it again."
-            raise ClusterError(msg)
-    if failure is not None:
-        raise failure
-    if stuck := queue.waiting():
-        msg = f"{_count(stuck, stage)} wait for blocks that are not part of the stage."
-        raise ClusterError(msg)
+    run = _Run(
+        stage,
+        BlockQueue(indices, done, needs),
+        Retries(work, stage, max_attempts=max_attempts),
+        executor,
+        observe,
+        ledger,
+        collect or _leave,
+        on_failure,
+    )
+    run.go()
     observe(Event("done", stage))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One stage while it runs."""
+
+    stage: str
+    queue: BlockQueue
+    retries: Retries
+    executor: Executor
+    observe: Observer
+    ledger: Ledger | None
+    collect: Callable[[Index, Any], None]
+    on_failure: Callable[[Index, BaseException], None] | None
+    under_way: dict[str, Index] = field(default_factory=dict)
+    suspects: deque[Index] = field(default_factory=deque)
+    is_alone: bool = False
+    failure: BaseException | None = None
+
+    def go(self) -> None:
+        """Run until nothing is left, or until the first failure that nobody takes."""
+        self._refill()
+        while self.under_way:
+            num_ended = 0
+            for key, result, error in self.executor.completed():
+                if key not in self.under_way:
+                    continue  # of a stage that was broken off
+                num_ended += 1
+                index = self.under_way.pop(key)
+                if error is None:
+                    self._finish(index, result)
+                else:
+                    self._judge(index, error)
+                self._refill()
+            if not num_ended:
+                msg = f"{_count(self.under_way.values(), self.stage)} got lost on the way. "
+                raise ClusterLostError(f"{msg}Run it again: finished blocks are not done again.")
+        if self.failure is not None:
+            raise self.failure
+        if stuck := self.queue.waiting():
+            msg = f"{_count(stuck, self.stage)} wait for blocks that are not part of the stage."
+            raise ClusterError(msg)
+
+    def _refill(self) -> None:
+        """Begin as many blocks as may be under way; a suspect only while nothing else is."""
+        if self.failure is not None or (self.under_way and (self.is_alone or self.suspects)):
+            return
+        self.is_alone = bool(self.suspects)
+        if self.suspects:
+            self._submit(self.suspects.popleft())
+            return
+        most = 2 * self.executor.num_workers
+        while len(self.under_way) < most and (index := self.queue.next_ready()) is not None:
+            self._submit(index)
+        for index, needed in self.queue.take_unmet():
+            self._fail(index, _unmet(index, needed, self.stage))
+
+    def _submit(self, index: Index) -> None:
+        key = f"{self.stage}-{'.'.join(map(str, index))}"
+        task: Work = Noted(self.retries.work(index), self.stage)
+        if self.ledger:
+            task = Committed(task, self.ledger, self.stage)
+        self.under_way[key] = index
+        self.executor.submit(key, task, index)
+
+    def _finish(self, index: Index, result: Any) -> None:
+        self.retries.succeed(index)
+        self.queue.finish(index)
+        self.collect(index, result)
+        facts = result if isinstance(result, dict) else {}
+        self.observe(Event("block", self.stage, facts=facts, block=index))
+
+    def _judge(self, index: Index, error: BaseException) -> None:
+        """Try a block again, or give it up."""
+        if isinstance(error, ClusterLostError):
+            raise error  # no block is to blame
+        verdict = self.retries.judge(index, error, was_alone=self.is_alone)
+        if verdict.error is not None:
+            self._fail(index, verdict.error)
+            self.queue.fail(index)
+            return
+        self.observe(Event("retry", self.stage, text=verdict.text, block=index))
+        if verdict.again == "alone":
+            self.suspects.append(index)
+        else:
+            self.queue.again(index)
+
+    def _fail(self, index: Index, error: BaseException) -> None:
+        if self.on_failure is not None:
+            self.observe(Event("failed", self.stage, text=str(error), block=index))
+            self.on_failure(index, error)
+        else:
+            self.failure = self.failure or error
+
+
+def _leave(index: Index, result: Any) -> None:
+    """Collect nothing."""
 
 
 def _unmet(index: Index, needed: Index, stage: str) -> ClusterError:
@@ -171,74 +237,3 @@ def _unmet(index: Index, needed: Index, stage: str) -> ClusterError:
 def _count(indices: Iterable[Index], stage: str) -> str:
     found = list(indices)
     return f"{len(found)} block{'s' * (len(found) > 1)} of {stage}, {found[0]},"
-
-
-class _Queue:
-    """Blocks that wait, are ready, or are finished."""
-
-    def __init__(
-        self,
-        indices: Iterable[Index],
-        done: set[Index],
-        needs: Callable[[Index], Iterable[Index]] | None,
-    ) -> None:
-        self._all = iter(indices)
-        self._done = set(done)
-        self._known = frozenset(done)
-        self._needs = needs
-        self._ready: deque[Index] = deque()
-        self._missing: dict[Index, int] = {}
-        self._unlocks: dict[Index, list[Index]] = {}
-        self._failed: set[Index] = set()
-        self._unmet: list[tuple[Index, Index]] = []
-
-    def skipped(self) -> Iterable[Index]:
-        return self._known
-
-    def next_ready(self) -> Index | None:
-        while not self._ready and len(self._missing) < LOOKAHEAD:
-            index = next(self._all, None)
-            if index is None:
-                return None
-            if index in self._known:
-                continue
-            missing = [i for i in self._needs(index) if i not in self._done] if self._needs else []
-            failed = next((i for i in missing if i in self._failed), None)
-            if failed is not None:
-                self._give_up(index, failed)
-            elif not missing:
-                self._ready.append(index)
-            else:
-                self._missing[index] = len(missing)
-                for other in missing:
-                    self._unlocks.setdefault(other, []).append(index)
-        return self._ready.popleft() if self._ready else None
-
-    def waiting(self) -> list[Index]:
-        return list(self._missing)
-
-    def fail(self, index: Index) -> None:
-        """Give up the blocks that need one that failed."""
-        self._failed.add(index)
-        for other in self._unlocks.pop(index, ()):
-            if self._missing.pop(other, None) is not None:
-                self._give_up(other, index)
-
-    def take_unmet(self) -> list[tuple[Index, Index]]:
-        """Blocks that were given up since the last call, each with the one that it needs."""
-        unmet, self._unmet = self._unmet, []
-        return unmet
-
-    def _give_up(self, index: Index, needed: Index) -> None:
-        self._unmet.append((index, needed))
-        self.fail(index)
-
-    def finish(self, index: Index) -> None:
-        self._done.add(index)
-        for other in self._unlocks.pop(index, ()):
-            if other not in self._missing:
-                continue  # it was given up
-            self._missing[other] -= 1
-            if not self._missing[other]:
-                del self._missing[other]
-                self._ready.append(other)
