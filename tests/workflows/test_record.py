@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volproc.core.errors import ResumeError
 from volproc.workflows.record import (
+    made_so,
     named_beside,
     read_record,
     record_path,
@@ -83,3 +85,22 @@ def test_storage_chunks_divide_blocks_and_are_neither_tiny_nor_huge(blocks) -> N
         assert block % chunk == 0
         assert chunk >= min(block, 32)
         assert chunk <= 128 or all(block % c for c in range(32, 129))
+
+
+def test_an_output_is_known_by_its_record(tmp_path) -> None:
+    address = str(tmp_path / "a.zarr")
+    facts = {"input": "noise", "shape": (1, 2, 3), "chunks": [1]}
+    wanted = {"input": "noise", "shape": (1, 2, 3)}
+    assert not made_so(address, "segment semantic", wanted), "there is no record"
+    write_record(address, "segment semantic", facts)
+    assert made_so(address, "segment semantic", wanted)
+    assert not made_so(address, "localize", wanted), "another workflow's"
+    with pytest.raises(ResumeError, match=r"shape was \[1, 2, 3\], is \[4\]. Use the same"):
+        made_so(address, "segment semantic", {"shape": (4,)})
+    with pytest.raises(ResumeError, match="model was None, is 'x'"):
+        made_so(address, "segment semantic", {**wanted, "model": "x"})
+
+
+def test_points_have_a_record_too() -> None:
+    assert record_path("out/a.csv") == Path("out/a.csv.json")
+    assert record_path("a.star") == Path("a.star.json")

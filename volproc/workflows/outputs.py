@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from volproc.core.arrays import Sink
-from volproc.core.errors import ClusterError, ExistsError, VolprocError
+from volproc.core.errors import (
+    AddressError,
+    ClusterError,
+    ExistsError,
+    FormatError,
+    VolprocError,
+)
 from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor
 from volproc.core.model import ModelSpec
@@ -20,9 +26,20 @@ from volproc.graph.ledger import Ledger
 from volproc.graph.predict import class_type
 from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
-from volproc.workflows.record import is_gone, make_room, storage_chunks, tidy_room, work_path
+from volproc.io.open import inspect
+from volproc.workflows.record import (
+    is_gone,
+    made_so,
+    make_room,
+    storage_chunks,
+    tidy_room,
+    work_path,
+)
 
 STAGE = "predict"
+
+STORY = "segment semantic"
+"""What records say that made these outputs."""
 
 FINISH = "finish"
 """Stage of the ledger in which outputs get their names."""
@@ -55,6 +72,32 @@ class Outputs:
     volume: Volume
     spec: ModelSpec
     overwrite: bool
+
+    def are_finished(self, wanted: dict[str, Any]) -> bool:
+        """Whether all outputs are there, and were made as they would be made now.
+
+        Parameters
+        ----------
+        wanted : dict
+            What the record has to say; see `made_so`.
+
+        Raises
+        ------
+        ResumeError
+            If they were made otherwise.
+        """
+        return self._are_there() and made_so(self.addresses["classes"], STORY, wanted)
+
+    def _are_there(self) -> bool:
+        """Whether all outputs can be opened and have the input's shape."""
+        try:
+            shapes = [
+                inspect(address, c=0 if kind == "probabilities" else None).source.shape
+                for kind, address in self.addresses.items()
+            ]
+        except (AddressError, FormatError):
+            return False
+        return all(shape == self.volume.shape for shape in shapes)
 
     def refuse(self, runner: Executor) -> None:
         """Refuse outputs before anything is computed, by laying them out and discarding them.

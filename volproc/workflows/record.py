@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from volproc.core.errors import ResumeError
 from volproc.core.types import Shape
 from volproc.graph.ledger import work_folder
 from volproc.io.chunk_files import write_bytes
@@ -18,6 +19,9 @@ from volproc.io.formats import find_format
 
 PACKAGES = ("volproc", "numpy", "dask", "torch", "zarr", "mrcfile", "tifffile", "copick", "numba")
 """Packages whose versions are recorded."""
+
+POINT_ENDINGS = (".csv", ".star")
+"""Endings of files of points, which are of no format of volumes."""
 
 STORAGE_SIDE = 128
 """Longest side of a storage chunk that is proposed for an output, voxels."""
@@ -100,6 +104,57 @@ def read_record(address: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def made_so(address: str, story: str, wanted: dict[str, Any]) -> bool:
+    """Whether the record of an output says that it was made as it would be made now.
+
+    Parameters
+    ----------
+    address : str
+        The output; that it is there is for the caller to know.
+    story : str
+        Which workflow would make it.
+    wanted : dict
+        What the result depends on, as it would stand in the record; JSON values.
+
+    Returns
+    -------
+    is_so : bool
+        False where there is no record, or that of another workflow: what is there is foreign.
+
+    Raises
+    ------
+    ResumeError
+        If it was made otherwise; the message names what differs.
+    """
+    record = read_record(address)
+    if record.get("made_by") != f"volproc {story}":
+        return False
+    now = json.loads(json.dumps(wanted, default=str))
+    lines = [
+        f"{key} was {shortened(record.get(key))}, is {shortened(value)}"
+        for key, value in sorted(now.items())
+        if record.get(key) != value
+    ]
+    if lines:
+        msg = (
+            f"{address} is finished, but was made otherwise: {'; '.join(lines)}. Use the same "
+            "settings, write to another place, or make it again with overwrite= (--overwrite)."
+        )
+        raise ResumeError(msg)
+    return True
+
+
+def shortened(value: Any, length: int = 80) -> str:
+    """Write a value for a message, without the middle of a long one.
+
+    >>> shortened({"overlap": 0.5}), shortened("a" * 100, 9)
+    ("{'overlap': 0.5}", "'aaa…aaa'")
+    """
+    text = repr(value)
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
@@ -135,6 +190,8 @@ def _storage_side(block: int) -> int:
 
 def _place(address: str) -> Path:
     """Path that an output is named by on disk; a member of a project gets one in its logs."""
+    if address.lower().endswith(POINT_ENDINGS):
+        return Path(address)
     found = find_format(address)
     path = found.path(address)
     if not found.checks_outputs:

@@ -34,8 +34,8 @@ from volproc.models.devices import choose_device
 from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.models.normalization import Scaling
 from volproc.plan.inference import Plan, make_plan
-from volproc.workflows.outputs import STAGE, Outputs
-from volproc.workflows.record import named_beside, work_path, write_record
+from volproc.workflows.outputs import STAGE, STORY, Outputs
+from volproc.workflows.record import named_beside, record_path, work_path, write_record
 
 Probabilities = Literal["none", "float16", "uint8"]
 
@@ -77,6 +77,9 @@ class SegmentTask:
     overwrite : bool
         Replace outputs that exist, once the new ones are whole; and throw away an unfinished
         run that was begun otherwise.
+    resume : bool
+        Take outputs that exist for the result, where their record says that they were made as
+        they would be made now; they are refused otherwise.
     """
 
     address: str
@@ -91,6 +94,7 @@ class SegmentTask:
     chunks: Shape | None = None
     host_limit: int | None = None
     overwrite: bool = False
+    resume: bool = False
 
     def open(self) -> Volume:
         """Open the input; only its head is read."""
@@ -130,6 +134,9 @@ class SegmentReport:
     num_skipped: int
     """Blocks that an earlier, killed run had finished."""
 
+    was_finished: bool = False
+    """Whether an earlier run had finished all of it, and nothing was done now."""
+
 
 def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> Plan:
     """Say what a segmentation will take, from heads of files alone.
@@ -166,6 +173,8 @@ def segment(
 
     Raises
     ------
+    ResumeError
+        If the output was finished or begun with other settings, weights or input.
     VolprocError
         If the input, the model, the plan or an output cannot be used; nothing is left behind
         then. Other errors inside a block leave the unfinished run, ready to go on.
@@ -177,8 +186,13 @@ def segment(
     plan = _plan(task, volume, spec, runner.num_workers)
     plan.validate()
     outputs = _outputs(task, volume, spec)
-    outputs.refuse(runner)
     description = _describe(task, _source(volume), spec, plan)
+    if task.resume and outputs.are_finished(_wanted(volume, description)):
+        record = record_path(task.output)
+        return SegmentReport(
+            task.output, task.probabilities_address, record, plan, len(plan.grid), was_finished=True
+        )
+    outputs.refuse(runner)
     known = _known_scaling(task, description) or _find_scaling(task, volume, spec, runner, observe)
     ledger = outputs.begin(description, observe)
     write_bytes(Path(ledger.folder) / SCALING_FILE, json.dumps(known).encode())
@@ -200,7 +214,7 @@ def segment(
         outputs.abandon(sinks, ledger)
         raise
     facts = {**description, **_facts(task, volume, spec), **known}
-    record = write_record(task.output, "segment semantic", facts)
+    record = write_record(task.output, STORY, facts)
     ledger.remove()
     return SegmentReport(task.output, task.probabilities_address, record, plan, num_skipped)
 
@@ -315,6 +329,13 @@ def _describe(task: SegmentTask, source: Source, spec: ModelSpec, plan: Plan) ->
         "chunks": list(plan.chunks),
         "stored_probabilities": task.probabilities,
     }
+
+
+def _wanted(volume: Volume, description: dict[str, Any]) -> dict[str, Any]:
+    """What the record of a finished run has to say; how it was cut does not matter."""
+    cut = ("chunks",)
+    wanted = {key: value for key, value in description.items() if key not in cut}
+    return {**wanted, "voxel_size_angstrom": volume.voxel_size}
 
 
 def _run_blocks(
