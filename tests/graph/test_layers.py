@@ -34,7 +34,7 @@ def test_a_tree_combines_all_leaves_in_order(count: int, fan_in: int) -> None:
     tasks, root = tree("tree", leaves, partial(sum, start=()), fan_in=fan_in)
     graph = {leaf: (lambda i=i: (i,),) for i, leaf in enumerate(leaves)} | tasks
     assert dask.get(graph, root) == tuple(range(count))
-    assert all(len(task[1]) <= fan_in for task in tasks.values())
+    assert all(len(task.dependencies) <= fan_in for task in tasks.values())
 
 
 def test_an_array_of_tasks_is_what_the_tasks_give() -> None:

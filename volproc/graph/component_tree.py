@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 from math import prod
+from operator import add
 from typing import Any
 
 import dask.array as da
@@ -23,7 +24,16 @@ from volproc.graph.component_ids import (
     rank_layer,
 )
 from volproc.graph.components import LabelChunk, Measure, join_blocks
-from volproc.graph.layers import Chunk, Graph, iterate_chunks, new_task, ref, refs, unique_name
+from volproc.graph.layers import (
+    Chunk,
+    Graph,
+    iterate_chunks,
+    listed,
+    new_task,
+    ref,
+    refs,
+    unique_name,
+)
 from volproc.graph.scratch import Scratch
 from volproc.io.run_files import RunFiles
 from volproc.io.scratch_tables import ScratchTables
@@ -107,12 +117,12 @@ def components_of(
     chunks = list(iterate_chunks(array.chunks))
     tasks: Graph = {}
     work = LabelChunk(array.shape, connectivity, store, files if keeps_labels else None, measure)
+    tree = _Tree(name, array, connectivity, tables)
     for chunk in chunks:
-        key = (f"{name}-block", *chunk.index)
+        key = tree.blocks[chunk.index].key
         mask = ref((array.name, *chunk.index))
         others = [ref((other.name, *chunk.index)) for other in beside]
         tasks[key] = new_task(key, work, mask, chunk, *others)
-    tree = _Tree(name, array, connectivity, tables)
     for key, *call in (*tree.ways_up(), *tree.numbering(dtype), *tree.ways_down(dtype)):
         tasks[key] = new_task(key, *call)
     lowest = tree.levels[0]
@@ -141,6 +151,10 @@ class _Tree:
         self.tables = tables
         self.numblocks: Index = array.numblocks
         self.connectivity = connectivity
+        self.directions = upper_directions(len(self.numblocks), connectivity)
+        block = f"{name}-block"  # one string for all keys
+        self.blocks = {i: ref((block, *i)) for i in product(*map(range, self.numblocks))}
+        self.beyond: dict[Index, list[Index]] = {}
         self.levels = plan_superblocks(self.numblocks)
         # The axis along which raster order goes layer by layer: the first that is no single voxel.
         self.axis = next((a for a, n in enumerate(array.shape) if n > 1), 0)
@@ -201,20 +215,23 @@ class _Tree:
                 key = self.key("down", number, box)
                 yield key, give, ref(above), place, _file_name(number, box)
 
-    def _blocks(self, indices: Sequence[Index]) -> Any:
-        return refs((f"{self.name}-block", *i) for i in indices)
+    def _blocks(self, indices: Iterable[Index]) -> Any:
+        return listed(map(self.blocks.__getitem__, indices))
 
     def _upper_neighbours(self, own: Sequence[Index]) -> list[Index]:
-        """Blocks beyond a group that its blocks are joined with."""
-        found = {
-            tuple(i + d for i, d in zip(index, step, strict=True))
-            for index in own
-            for step in upper_directions(len(self.numblocks), self.connectivity)
-        }
-        inside = {
-            i for i in found if all(0 <= a < n for a, n in zip(i, self.numblocks, strict=True))
-        }
-        return sorted(inside - set(own))
+        """Blocks beyond a group that its blocks are joined with, in raster order."""
+        first, last = own[0], own[-1]
+        steps = self._steps_beyond(tuple(b - a + 1 for a, b in zip(first, last, strict=True)))
+        found = (tuple(map(add, first, step)) for step in steps)
+        return [index for index in found if index in self.blocks]
+
+    def _steps_beyond(self, extent: Index) -> list[Index]:
+        """Steps from the first block of a group to those beyond: few groups differ in extent."""
+        if extent not in self.beyond:
+            own = set(product(*map(range, extent)))
+            found = {tuple(map(add, i, step)) for i in own for step in self.directions}
+            self.beyond[extent] = sorted(found - own)
+        return self.beyond[extent]
 
 
 def _file_name(level: int, box: Index) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from volproc.core.types import Index
 from volproc.graph.label_stage import Lazy, Stage, check_labels, like
-from volproc.graph.layers import Chunk, Cuts
+from volproc.graph.layers import Chunk, Cuts, new_task, ref, refs
 from volproc.graph.lookup import LookupFiles
 from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles
@@ -114,9 +114,9 @@ def _filled(array: da.Array, scratch: str | os.PathLike[str] | None) -> da.Array
         own = indices[start : start + GROUP]
         others = _upper_neighbours(own, array.numblocks)
         key = (f"{stage.name}-join", number)
-        keys = [[(f"{stage.name}-block", *i) for i in group] for group in (own, others)]
+        found = [refs((f"{stage.name}-block", *i) for i in group) for group in (own, others)]
         join = partial(_join, own_indices=own, other_indices=others, planes=planes)
-        stage.tasks[key] = (join, *keys, stage.store_key)
+        stage.tasks[key] = new_task(key, join, *found, ref(stage.store_key))
         leaves.append(key)
     decision = stage.add_root(leaves, merge_graphs, partial(_decide, lookup=lookup))
     fill = partial(_fill, files=files, lookup=lookup, dtype=array.dtype)

@@ -23,6 +23,9 @@ from volproc.graph.layers import (
     array_of,
     iterate_chunks,
     new_array,
+    new_data,
+    new_task,
+    ref,
     tree,
     unique_name,
 )
@@ -59,7 +62,8 @@ class Stage:
         self.name = unique_name(self.verb)
         self.store = Scratch(self.scratch)
         self.store_key = f"{self.name}-scratch"
-        self.tasks[self.store_key] = self.store  # lives as long as the graph does
+        # lives as long as the graph does
+        self.tasks[self.store_key] = new_data(self.store_key, self.store)
         self.chunks: list[Chunk] = list(iterate_chunks(self.array.chunks))
 
     def files(self, name: str, dtype: Any = np.uint32) -> ChunkFiles:
@@ -77,11 +81,11 @@ class Stage:
 
     def add_blocks(self, function: Any, others: tuple[da.Array, ...] = ()) -> list[Any]:
         """Call ``function(labels, *others, chunk=)`` a block; the keys, in raster order."""
+        work = partial(_in_block, function)
         for chunk in self.chunks:
-            self.tasks[self.block_key(chunk)] = (
-                partial(_in_block, function, chunk),
-                *((a.name, *chunk.index) for a in (self.array, *others)),
-            )
+            key = self.block_key(chunk)
+            voxels = [ref((a.name, *chunk.index)) for a in (self.array, *others)]
+            self.tasks[key] = new_task(key, work, chunk, *voxels)
         return [self.block_key(chunk) for chunk in self.chunks]
 
     def add_root(self, leaves: list[Any], combine: Any, decide: Any) -> Any:
@@ -89,7 +93,7 @@ class Stage:
         merged, root = tree(f"{self.name}-tree", leaves, combine)
         self.tasks |= merged
         key = f"{self.name}-decision"
-        self.tasks[key] = (decide, root)
+        self.tasks[key] = new_task(key, decide, ref(root))
         return key
 
     def finish(
@@ -97,13 +101,12 @@ class Stage:
     ) -> da.Array:
         """Lazy array whose chunks are ``function(report, decision, index=)``."""
         name = unique_name(self.verb)
+        work = partial(_in_scratch, function)
+        shared = [ref(decision), ref(self.store_key)]
         for chunk in self.chunks:
-            self.tasks[(name, *chunk.index)] = (
-                partial(_in_scratch, function, chunk.index),
-                self.block_key(chunk),
-                decision,
-                self.store_key,
-            )
+            key = (name, *chunk.index)
+            report = ref(self.block_key(chunk))
+            self.tasks[key] = new_task(key, work, chunk.index, report, *shared)
         sources = (self.array, *others)
         return new_array(name, self.tasks, cuts=self.array.chunks, dtype=dtype, depends_on=sources)
 

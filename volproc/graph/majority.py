@@ -14,7 +14,7 @@ from dask.delayed import Delayed
 from volproc.core.types import Index
 from volproc.core.volume import Volume
 from volproc.graph.label_stage import Lazy, Stage, beside, check_labels, like
-from volproc.graph.layers import Chunk
+from volproc.graph.layers import Chunk, new_task, ref
 from volproc.graph.lookup import LookupFiles
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.components import relabel
@@ -81,7 +81,8 @@ def majority(
     leaves = stage.add_blocks(partial(_vote, files=files, shape=array.shape), (values,))
     table = stage.add_root(leaves, merge_votes, partial(elect, background_votes=background_votes))
     written = f"{stage.name}-classes"
-    stage.tasks[written] = (partial(_write, lookup=lookup), table, stage.store_key)
+    write = partial(_write, lookup=lookup)
+    stage.tasks[written] = new_task(written, write, ref(table), ref(stage.store_key))
     paint = partial(_paint, files=files, lookup=lookup, dtype=values.dtype)
     class_map = stage.finish(paint, written, values.dtype, (values,))
     number = Delayed(table, class_map.__dask_graph__(), layer=class_map.name)

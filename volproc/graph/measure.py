@@ -20,10 +20,10 @@ from volproc.graph.layers import (
     Graph,
     array_of,
     iterate_chunks,
+    listed,
     new_task,
     new_value,
     ref,
-    refs,
     tree,
     unique_name,
 )
@@ -128,14 +128,17 @@ def measure(
     tasks: Graph = {}
     work = MeasureChunk(array.shape, frame.wanted)
     sources = [a for a in (array, values) if a is not None]
+    blocks = {}
+    block = f"{name}-block"  # one string for all keys
     for chunk in iterate_chunks(array.chunks):
-        key = (f"{name}-block", *chunk.index)
+        key = (block, *chunk.index)
+        blocks[chunk.index] = ref(key)
         voxels = [ref((source.name, *chunk.index)) for source in sources]
         tasks[key] = new_task(key, work, chunk, *voxels)
     groups = []
     for number, (own, others) in enumerate(group_blocks(array.numblocks, frame.wanted)):
         groups.append((f"{name}-group", number))
-        tables = [refs((f"{name}-block", *i) for i in indices) for indices in (own, others)]
+        tables = [listed(map(blocks.__getitem__, indices)) for indices in (own, others)]
         tasks[groups[-1]] = new_task(groups[-1], merge_blocks, own, others, *tables)
     return finish_groups(name, tasks, groups, frame, target, depends_on=sources)
 
