@@ -159,11 +159,31 @@ def test_a_run_killed_in_the_pyramid_goes_on(tmp_path):
     voxels = noise((20, 30, 140))
     path = tmp_path / "a.zarr"
     begin(path, voxels.shape).write(whole(voxels.shape), voxels)
-    (partial_path(path) / "1").mkdir()
     (partial_path(path) / "1" / ".zarray").write_text("{")
     begin(path, voxels.shape, resume=True).finish()
     assert read(path, level=1).shape == (20, 30, 70)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("kind", ["labels", "intensity"])
+def test_the_parts_of_a_pyramid_are_built_in_any_order(tmp_path, kind):
+    voxels = noise((70, 150, 300))
+    for name in ("whole", "parts"):
+        sink = begin(tmp_path / f"{name}.zarr", voxels.shape, kind=kind, chunks=(10, 16, 20))
+        sink.write(whole(voxels.shape), voxels)
+        if name == "whole":
+            sink.finish()
+            continue
+        levels = sink.pyramid()
+        assert len(levels) == 2
+        for number, parts in enumerate(levels, start=1):
+            assert len(parts) > 1
+            for part in reversed(parts):
+                sink.build(number, part)
+        sink.seal()
+    for level in range(3):
+        one, other = (read(tmp_path / f"{name}.zarr", level=level) for name in ("whole", "parts"))
+        np.testing.assert_array_equal(one, other)
 
 
 def channels(path, **options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -93,4 +93,31 @@ class Sink(Protocol):
 
     def discard(self) -> None:
         """Remove everything that was written."""
+        ...
+
+
+class PyramidPart(NamedTuple):
+    """A part of a coarser copy of an array, made by itself."""
+
+    region: Region
+    """Voxels of the coarser level."""
+
+    source: Region
+    """Voxels of the level below that it is made from."""
+
+
+@runtime_checkable
+class PyramidSink(Sink, Protocol):
+    """An array whose coarser copies can be made part by part, by any number of processes."""
+
+    def pyramid(self) -> list[list[PyramidPart]]:
+        """Parts of each level, from the finest coarser one on."""
+        ...
+
+    def build(self, level: int, part: PyramidPart) -> None:
+        """Make a part of a level, from 1, when what it is made from is written."""
+        ...
+
+    def seal(self) -> None:
+        """Move to the final name: all levels are built. `finish` does both."""
         ...

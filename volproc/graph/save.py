@@ -15,11 +15,18 @@ from volproc.core.points import Points
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
 from volproc.graph.layers import array_of, new_value, unique_name
-from volproc.graph.write_chunks import Held, writing
+from volproc.graph.write_chunks import writing
 from volproc.io.create import create
 from volproc.io.formats import Kind
 from volproc.io.omezarr_write import create_channels
 from volproc.io.points import refuse_points, write_points
+
+
+class Held:
+    """A value that Dask must not look into."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def save(

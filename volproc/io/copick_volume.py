@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.arrays import Sink
+from volproc.core.arrays import PyramidPart, PyramidSink, Sink
 from volproc.core.errors import AddressError, FormatError, VoxelSizeError
 from volproc.core.types import Region, Shape
 from volproc.io.copick_address import CopickAddress, check_new_name, is_copick, parse_copick
@@ -130,7 +130,7 @@ class CopickSink:
     address: str
     """Where it can be opened afterwards, in the project."""
 
-    store: Sink
+    store: PyramidSink
     """What writes the OME-Zarr."""
 
     made: tuple[str, ...]
@@ -163,6 +163,18 @@ class CopickSink:
     def finish(self) -> None:
         """Complete the pyramid, and let the project see the member."""
         self.store.finish()
+
+    def pyramid(self) -> list[list[PyramidPart]]:
+        """Parts of each coarser level."""
+        return self.store.pyramid()
+
+    def build(self, level: int, part: PyramidPart) -> None:
+        """Make a part of a level."""
+        self.store.build(level, part)
+
+    def seal(self) -> None:
+        """Let the project see the member: all levels are built."""
+        self.store.seal()
 
     def discard(self) -> None:
         """Remove everything that was written, and the folders that were made for it."""

@@ -14,16 +14,15 @@ import numpy.typing as npt
 import zarr
 from numcodecs import Blosc
 
-from volproc.core.arrays import Sink
+from volproc.core.arrays import PyramidPart, Sink
 from volproc.core.errors import FormatError, ResumeError, ShapeError
 from volproc.core.types import Region, Shape, region_shape
 from volproc.core.volume import check_voxel_size
 from volproc.io.create import move_into_place, partial_path, refuse_existing, remove
 from volproc.io.fit_dtype import fit_dtype
 from volproc.io.formats import Kind, Target
-from volproc.io.pyramid import PyramidLevel, build_level, plan_levels
+from volproc.io.pyramid import PyramidLevel, level_parts, level_steps, plan_levels, shrink
 from volproc.io.zarr_array import read_array_meta
-from volproc.io.zarr_source import open_array
 from volproc.io.zarr_tree import split_address
 
 _COLORS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FF8000")
@@ -38,7 +37,8 @@ class OmeZarrSink:
 
     Notes
     -----
-    ``finish`` reads level 0 once to build the pyramid, in blocks of some 30 million voxels.
+    ``finish`` reads level 0 once to build the pyramid, in parts of some four million voxels;
+    `build` makes them one by one, wherever there is room.
     """
 
     address: str
@@ -99,15 +99,37 @@ class OmeZarrSink:
                 f"of shape {expected}. Cut the block to the region."
             )
             raise ShapeError(msg)
-        self._store(0, region, fit_dtype(block, self.dtype, self.address))
+        lead = (slice(None),) if self.channels else ()
+        self._array(0)[(*lead, *region)] = fit_dtype(block, self.dtype, self.address)
 
     def finish(self) -> None:
         """Build the pyramid, write the metadata, and move to the final name."""
-        levels = plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
-        for number, (fine, coarse) in enumerate(pairwise(levels), start=1):
-            self._build(number, fine, coarse)
-        attributes = _attributes(self, levels)
-        text = json.dumps(attributes, indent=2)
+        for number, parts in enumerate(self.pyramid(), start=1):
+            for part in parts:
+                self.build(number, part)
+        self.seal()
+
+    def pyramid(self) -> list[list[PyramidPart]]:
+        """Parts of each coarser level, which `build` makes in any order within a level."""
+        levels = self._levels()
+        return [
+            [PyramidPart(*part) for part in level_parts(fine, coarse, self._chunks_of(coarse))]
+            for fine, coarse in pairwise(levels)
+        ]
+
+    def build(self, level: int, part: PyramidPart) -> None:
+        """Make a part of a level, from 1, when what it is made from is written."""
+        fine, coarse = self._levels()[level - 1 : level + 1]
+        steps = level_steps(fine, coarse)
+        source, target = self._array(level - 1), self._array(level)
+        for channel in range(max(len(self.channels), 1)):
+            lead = (channel,) if self.channels else ()
+            block = np.asarray(source[(*lead, *part.source)])
+            target[(*lead, *part.region)] = shrink(block, steps, self.kind)
+
+    def seal(self) -> None:
+        """Write the metadata, and move to the final name: all levels are built."""
+        text = json.dumps(_attributes(self, self._levels()), indent=2)
         (self.partial / ".zattrs").write_text(text, encoding="utf-8")
         move_into_place(self.partial, Path(self.address))
 
@@ -115,30 +137,21 @@ class OmeZarrSink:
         """Remove everything that was written."""
         remove(self.partial)
 
-    def _build(self, number: int, fine: PyramidLevel, coarse: PyramidLevel) -> None:
-        """Make one level from the one below, channel by channel."""
-        folder = str(self.partial / str(number - 1))
-        chunks = tuple(min(c, n) for c, n in zip(self.chunks, coarse.shape, strict=True))
-        _make_array(self.partial / str(number), coarse.shape, self.dtype, chunks, self.channels)
-        for channel in range(max(len(self.channels), 1)):
-            index = ((channel,) if self.channels else ()) + (None,) * len(self.shape)
-            source = open_array(folder, index=index)
+    def make_heads(self) -> None:
+        """Write the heads of all levels; what is there of coarser ones is thrown away."""
+        for number, level in enumerate(self._levels()):
+            folder = self.partial / str(number)
+            if number or not (folder / ".zarray").exists():
+                _make_array(folder, level.shape, self.dtype, self._chunks_of(level), self.channels)
 
-            def write(region: Region, block: npt.NDArray[Any], channel: int = channel) -> None:
-                self._store(number, region, block, channel)
+    def _levels(self) -> list[PyramidLevel]:
+        return plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
 
-            build_level(source.read, write, fine, coarse, chunks, self.kind)
+    def _chunks_of(self, level: PyramidLevel) -> Shape:
+        return tuple(min(c, n) for c, n in zip(self.chunks, level.shape, strict=True))
 
-    def _store(
-        self, level: int, region: Region, block: npt.NDArray[Any], channel: int | None = None
-    ) -> None:
-        array = zarr.Array(_directory(self.partial / str(level)), write_empty_chunks=False)
-        if not self.channels:
-            array[region] = block
-        elif channel is None:
-            array[(slice(None), *region)] = block
-        else:
-            array[(channel, *region)] = block
+    def _array(self, level: int) -> zarr.Array:
+        return zarr.Array(_directory(self.partial / str(level)), write_empty_chunks=False)
 
 
 def create_omezarr(target: Target) -> Sink:
@@ -223,8 +236,7 @@ def _begin(target: Target, channels: tuple[str, ...]) -> OmeZarrSink:
         remove(partial)
         partial.mkdir()
         (partial / ".zgroup").write_text('{\n    "zarr_format": 2\n}', encoding="utf-8")
-        _make_array(partial / "0", target.shape, target.dtype, chunks, channels)
-    return OmeZarrSink(
+    sink = OmeZarrSink(
         target.address,
         target.shape,
         target.dtype,
@@ -234,6 +246,8 @@ def _begin(target: Target, channels: tuple[str, ...]) -> OmeZarrSink:
         target.kind,
         channels,
     )
+    sink.make_heads()
+    return sink
 
 
 def _check(target: Target) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -136,38 +136,35 @@ def _halve(array: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     return np.moveaxis(half, 0, axis)
 
 
-def build_level(
-    read: Callable[[Region], npt.NDArray[Any]],
-    write: Callable[[Region, npt.NDArray[Any]], None],
-    fine: PyramidLevel,
-    coarse: PyramidLevel,
-    chunks: Shape,
-    kind: Kind,
-) -> None:
-    """Make one level from the one below it, block by block.
+def level_parts(
+    fine: PyramidLevel, coarse: PyramidLevel, chunks: Shape
+) -> Iterator[tuple[Region, Region]]:
+    """Cut one level into parts that are made by themselves, of some 500,000 voxels.
 
     Parameters
     ----------
-    read, write : callable
-        Give a region of the finer level, take one of the coarser level.
     fine, coarse : PyramidLevel
-        The two levels.
+        The level, and the one below that it is made from.
     chunks : tuple of int
-        Storage chunks of the coarser level; what is written are multiples of them.
-    kind : {"intensity", "labels"}
-        Mean, or nearest neighbour.
+        Storage chunks of the coarser level; parts are multiples of them.
 
-    Notes
-    -----
-    Memory: about 8 voxels of the finer level for each of a block of 4 million.
+    Yields
+    ------
+    part, source : tuple of slice
+        Region of the coarser level, and what it is made from. Together they tile both.
     """
-    steps = tuple(c // f for c, f in zip(coarse.factors, fine.factors, strict=True))
+    steps = level_steps(fine, coarse)
     for region in _blocks(coarse.shape, chunks):
         source = tuple(
             slice(r.start * s, min(r.stop * s, n))
             for r, s, n in zip(region, steps, fine.shape, strict=True)
         )
-        write(region, shrink(read(source), steps, kind))
+        yield region, source
+
+
+def level_steps(fine: PyramidLevel, coarse: PyramidLevel) -> Shape:
+    """Voxels of the finer level per voxel of the coarser one: 1 or 2 an axis."""
+    return tuple(c // f for c, f in zip(coarse.factors, fine.factors, strict=True))
 
 
 def _blocks(shape: Shape, chunks: Shape) -> Iterator[Region]:
