@@ -1,6 +1,5 @@
-"""A scheduler that runs already: reached, lost, of another version."""
+"""A scheduler that runs already: reached, lost, of TLS."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from distributed import LocalCluster
 
 from volproc.cluster import connect
-from volproc.cluster.scheduler import check_versions
 from volproc.core.errors import ClusterError
 
 
@@ -111,37 +109,3 @@ def test_a_file_that_is_no_scheduler_file_is_refused(tmp_path: Path) -> None:
     file.write_text("[]")
     with pytest.raises(ClusterError, match="is not a scheduler file"):
         connect(str(file))
-
-
-VERSIONS = {
-    "packages": {
-        "python": "3.11.7.final.0",
-        "dask": "2026.8.0",
-        "distributed": "2026.8.0",
-        "cloudpickle": "3.1.1",
-        "numpy": "2.0.2",
-        "volproc": "0.1.0",
-    }
-}
-
-
-def test_equal_versions_fit_and_the_scheduler_needs_no_volproc() -> None:
-    scheduler = copy.deepcopy(VERSIONS)
-    scheduler["packages"].pop("volproc")
-    scheduler["packages"]["python"] = "3.11.9.final.0"
-    check_versions({"client": VERSIONS, "scheduler": scheduler, "workers": {"tcp://a": VERSIONS}})
-
-
-@pytest.mark.parametrize(
-    ("package", "version", "said"),
-    [
-        ("python", "3.12.1.final.0", "worker tcp://a has python 3.12, here is 3.11"),
-        ("dask", "2025.1.0", "worker tcp://a has dask 2025.1.0, here is 2026.8.0"),
-        ("volproc", None, "worker tcp://a has volproc not installed, here is 0.1.0"),
-    ],
-)
-def test_other_versions_are_named(package: str, version: str | None, said: str) -> None:
-    other = copy.deepcopy(VERSIONS)
-    other["packages"][package] = version  # type: ignore[assignment]
-    with pytest.raises(ClusterError, match=said):
-        check_versions({"client": VERSIONS, "scheduler": VERSIONS, "workers": {"tcp://a": other}})

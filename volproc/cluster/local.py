@@ -19,6 +19,8 @@ import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
+from volproc.cluster.deaths import WatchedNanny
+from volproc.cluster.network import Network
 from volproc.cluster.scheduler import DaskExecutor
 from volproc.core.errors import ClusterError
 
@@ -31,8 +33,23 @@ THREAD_VARIABLES = (
 )
 """Environment variables that size the thread pools inside NumPy, SciPy, numba and torch."""
 
+TCP_TIMEOUT = "30 s"
+"""After so long without an answer of the other machine's kernel, a connection is cut."""
+
+WORKER_TTL = "10 minutes"
+"""After so long without a sign of life from a worker's process, it is given up. Code that holds the
+interpreter's lock keeps a healthy worker silent for minutes."""
+
 GPU_DRIVER = Path("/proc/driver/nvidia/gpus")
 """One entry a GPU where NVIDIA's kernel driver is loaded."""
+
+
+OPEN = (
+    "the scheduler listens to other machines without TLS: whoever reaches it can run code as you. "
+    "Give ca_file, cert_file and key_file, or leave host and interface out."
+)
+
+logger = logging.getLogger(__name__)
 
 
 def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
@@ -43,7 +60,8 @@ def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
     num_threads : int
         Threads that the libraries inside one call may use.
     allowed_failures : int
-        Workers that may die under one call before the call is given up.
+        Workers that may die under one task of a lazy array before it is given up. A call comes
+        back at the first death, see `volproc.cluster.scheduler.DaskExecutor`.
 
     Notes
     -----
@@ -55,8 +73,9 @@ def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
     return {
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.allowed-failures": allowed_failures,
-        "distributed.scheduler.worker-ttl": "1 hour",
+        "distributed.scheduler.worker-ttl": WORKER_TTL,
         "distributed.scheduler.no-workers-timeout": "60 s",
+        "distributed.comm.timeouts.tcp": TCP_TIMEOUT,
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
@@ -73,6 +92,7 @@ def start_processes(
     memory_limit: int | str | None,
     dashboard_address: str | None,
     allowed_failures: int,
+    network: Network,
 ) -> DaskExecutor:
     """Start worker processes on this machine, reachable from this machine only.
 
@@ -86,12 +106,14 @@ def start_processes(
     workers = num_workers or max(1, CPU_COUNT // threads_per_worker)
     return _start(
         LocalCluster,
+        worker_class=WatchedNanny,
         num_threads=max(1, CPU_COUNT // (workers * threads_per_worker)),
         allowed_failures=allowed_failures,
         n_workers=workers,
         threads_per_worker=threads_per_worker,
         memory_limit=memory_limit or 0,
         dashboard_address=_dashboard(dashboard_address),
+        network=network,
     )
 
 
@@ -101,6 +123,7 @@ def start_gpus(
     memory_limit: int | str | None,
     dashboard_address: str | None,
     allowed_failures: int,
+    network: Network,
 ) -> DaskExecutor:
     """Start one process with one thread for each visible GPU.
 
@@ -136,6 +159,7 @@ def start_gpus(
         memory_limit=memory_limit or 0,
         device_memory_limit=0,
         dashboard_address=_dashboard(dashboard_address),
+        network=network,
         **asked,
     )
 
@@ -170,15 +194,22 @@ def _has_bokeh() -> bool:
     return find_spec("bokeh") is not None
 
 
-def _start(make: Any, *, num_threads: int, allowed_failures: int, **arguments: Any) -> DaskExecutor:
-    """Start a cluster on loopback and connect to it."""
+def _start(
+    make: Any, *, num_threads: int, allowed_failures: int, network: Network, **arguments: Any
+) -> DaskExecutor:
+    """Start a cluster and connect to it."""
+    where: dict[str, Any] = {**network.listens}
+    if network.has_certificates:
+        where |= {"security": network.security(), "protocol": "tls://"}
+    elif network.is_open:
+        logger.warning(OPEN)
     chosen = settings(num_threads, allowed_failures=allowed_failures)
     names = chosen["distributed.nanny.pre-spawn-environ"]
     before = {name: os.environ.get(name) for name in names}
     executor = None
     try:
         with dask.config.set(chosen), _hold_interrupts():
-            cluster = make(host="127.0.0.1", silence_logs=logging.CRITICAL, **arguments)
+            cluster = make(**where, silence_logs=logging.CRITICAL, **arguments)
             client = Client(cluster, set_as_default=False)
             executor = DaskExecutor(
                 client, cluster=cluster, has_dashboard=_has_bokeh(), environment=before
@@ -211,7 +242,8 @@ def _hold_interrupts() -> Iterator[None]:
     # it, which would be the one that starts the workers.
     resource_tracker.ensure_running()
     seen: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, lambda n, _: seen.append(n)) for number in signals}
     blocks = hasattr(signal, "pthread_sigmask")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else set()
@@ -223,4 +255,7 @@ def _hold_interrupts() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if seen:
-        raise KeyboardInterrupt
+        handler = before[seen[0]]
+        if callable(handler):
+            handler(seen[0], None)
+        raise KeyboardInterrupt(seen[0])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from volproc.cluster.network import Network
 from volproc.cluster.session import HereExecutor, Session, ThreadExecutor
 from volproc.core.errors import ClusterError, nearest
 
@@ -21,6 +23,7 @@ def connect(
     dashboard_address: str | None = None,
     timeout_s: float = 5.0,
     allowed_failures: int = 10,
+    network: Network | None = None,
 ) -> Session:
     """Start or reach something that runs tasks.
 
@@ -45,7 +48,8 @@ def connect(
     timeout_s : float
         Seconds to wait for a scheduler at an address, and again for its first worker.
     allowed_failures : int
-        Workers of ``local`` and ``cuda`` that may die under one call before it is given up.
+        Workers of ``local`` and ``cuda`` that may die under one task of a lazy array before it is
+        given up. For stages of a run, `volproc.graph.run` keeps count itself.
 
     Returns
     -------
@@ -80,12 +84,18 @@ def connect(
         return ThreadExecutor(num_workers or _num_cores())
     if spec in ("local", "cuda"):
         return _start_here(
-            spec, num_workers, threads_per_worker, memory_limit, dashboard_address, allowed_failures
+            spec,
+            num_workers,
+            threads_per_worker,
+            memory_limit=memory_limit,
+            dashboard_address=dashboard_address,
+            allowed_failures=allowed_failures,
+            network=network or Network(),
         )
     if "://" in spec or spec.endswith(".json") or Path(spec).is_file():
-        from volproc.cluster.scheduler import reach  # loads distributed: only where it is used
+        from volproc.cluster.reach import reach  # loads distributed: only where it is used
 
-        return reach(spec, timeout_s=timeout_s)
+        return reach(spec, timeout_s=timeout_s, network=network)
     msg = (
         f'"{spec}" is not a cluster, {nearest(spec, KINDS)} Or give the address of a scheduler as '
         "tcp://HOST:PORT, or the path of its scheduler file."
@@ -94,29 +104,15 @@ def connect(
 
 
 def _start_here(
-    spec: str,
-    num_workers: int | None,
-    threads_per_worker: int,
-    memory_limit: int | str | None,
-    dashboard_address: str | None,
-    allowed_failures: int,
+    spec: str, num_workers: int | None, threads_per_worker: int, **arguments: Any
 ) -> Session:
     """Start processes on this machine."""
     from volproc.cluster.local import start_gpus, start_processes  # loads distributed
 
     if spec == "cuda":
-        return start_gpus(
-            num_workers=num_workers,
-            memory_limit=memory_limit,
-            dashboard_address=dashboard_address,
-            allowed_failures=allowed_failures,
-        )
+        return start_gpus(num_workers=num_workers, **arguments)
     return start_processes(
-        num_workers=num_workers,
-        threads_per_worker=threads_per_worker,
-        memory_limit=memory_limit,
-        dashboard_address=dashboard_address,
-        allowed_failures=allowed_failures,
+        num_workers=num_workers, threads_per_worker=threads_per_worker, **arguments
     )
 
 
