@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.model import ModelSpec
-from volproc.models.memory import _estimate, activation_bytes
+from volproc.models.memory import _try_out, activation_bytes, weight_bytes
+
+ROOT = Path(__file__).parents[2]
 
 SPEC = ModelSpec(
     architecture="unet3d",
@@ -30,14 +33,43 @@ def test_the_estimate_covers_the_largest_layers() -> None:
 
 def test_it_grows_with_batch_patch_and_width() -> None:
     least = activation_bytes(SPEC)
-    assert activation_bytes(SPEC, batch_size=2) > 1.8 * least
+    assert activation_bytes(SPEC, batch_size=4) > 1.8 * activation_bytes(SPEC, batch_size=2)
     assert activation_bytes(replace(SPEC, patch=(32, 16, 16))) > 1.8 * least
     assert activation_bytes(replace(SPEC, params={"widths": [8, 16]})) > 1.8 * least
 
 
 def test_weights_are_counted() -> None:
     wide = replace(SPEC, patch=(4, 4, 8), params={"widths": [4, 64, 128]})
-    assert activation_bytes(wide) > 128 * 128 * 27 * 4
+    assert activation_bytes(wide) > weight_bytes(wide) > 128 * 128 * 27 * 4
+
+
+def test_a_single_small_patch_pays_for_unfolded_convolutions_on_the_cpu_only() -> None:
+    # (8 channels, 48, 48) is below PyTorch's limit: each kernel voxel gets a copy of the input.
+    spec = replace(SPEC, patch=(48, 48, 48), params={"widths": [8, 16, 32, 64]})
+    assert activation_bytes(spec) > 27 * 8 * 48**3 * 4
+    assert activation_bytes(spec, on_device=True) < 27 * 8 * 48**3 * 4
+    assert activation_bytes(spec) > activation_bytes(spec, batch_size=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured on Linux")
+@pytest.mark.parametrize("side", [48, 96])
+def test_the_estimate_is_what_a_pass_takes(side: int) -> None:
+    code = (
+        "import sys, torch; from pathlib import Path; from dataclasses import replace;"
+        "from benchmarks.harness import peak_bytes;"
+        "from volproc.models.memory import activation_bytes;"
+        "from volproc.models.loading import load_model, read_spec;"
+        "torch.set_num_threads(1);"
+        "spec = read_spec('phantom-unet'); model = load_model(spec, 'cpu');"
+        f"batch = torch.zeros((1, 1, {side}, {side}, {side}));"
+        "peak = peak_bytes(lambda: model(batch));"
+        "print(peak, activation_bytes(replace(spec, patch=batch.shape[2:])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    peak, estimate = map(int, done.stdout.split())
+    assert 0.7 * peak < estimate < 1.5 * peak
 
 
 def test_the_network_is_tried_on_a_small_patch_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +88,7 @@ def test_the_network_is_tried_on_a_small_patch_only(monkeypatch: pytest.MonkeyPa
 def test_a_small_patch_tells_what_a_large_one_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = replace(SPEC, patch=(40, 24, 36), params={"widths": [4, 8, 16]})
     scaled = activation_bytes(odd, batch_size=2)
-    _estimate.cache_clear()
+    _try_out.cache_clear()
     monkeypatch.setattr("volproc.models.memory.TRIAL", 64)
     assert activation_bytes(odd, batch_size=2) == scaled
 

@@ -11,16 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import PlanError, ShapeError
+from volproc.plan.block_memory import BASE_BYTES, block_extent, class_bytes
 from volproc.plan.blocks import ChunkGrid
-from volproc.plan.inference import (
-    BASE_BYTES,
-    WRITE_MULTIPLE,
-    Job,
-    Plan,
-    block_extent,
-    class_bytes,
-    make_plan,
-)
+from volproc.plan.inference import MANY_BLOCKS, WRITE_MULTIPLE, Plan, make_plan
+from volproc.plan.job import Job
 
 JOB = Job(
     shape=(300, 500, 400),
@@ -139,7 +133,7 @@ def test_a_volume_smaller_than_a_patch_is_refused_unless_padded() -> None:
     make_plan(replace(job, pad=True)).validate()
 
 
-@pytest.mark.parametrize("limit", [None, BASE_BYTES + 250_000_000, 2 * BASE_BYTES, 3 * BASE_BYTES])
+@pytest.mark.parametrize("limit", [None, BASE_BYTES + 450_000_000, 2 * BASE_BYTES, 3 * BASE_BYTES])
 def test_chosen_blocks_fit_and_are_multiples_of_what_is_written(limit: int | None) -> None:
     plan = make_plan(JOB, host_limit=limit)
     plan.validate()
@@ -149,7 +143,7 @@ def test_chosen_blocks_fit_and_are_multiples_of_what_is_written(limit: int | Non
 
 
 def test_more_memory_gives_larger_blocks_that_read_less() -> None:
-    small = make_plan(JOB, host_limit=BASE_BYTES + 200_000_000)
+    small = make_plan(JOB, host_limit=BASE_BYTES + 450_000_000)
     large = make_plan(JOB, host_limit=4_000_000_000)
     assert prod(small.chunks) < prod(large.chunks)
     assert small.read_ratio > large.read_ratio
@@ -168,6 +162,17 @@ def test_peak_memory_does_not_grow_when_z_doubles() -> None:
     assert double.chunks == single.chunks
     assert double.host_bytes == single.host_bytes
     assert double.scratch_bytes == single.scratch_bytes
+
+
+def test_blocks_of_a_huge_volume_grow_until_there_are_not_too_many() -> None:
+    huge = replace(JOB, shape=(10_240,) * 3, storage_chunks=(128,) * 3, num_classes=6)
+    small = make_plan(huge, host_limit=2_000_000_000)
+    large = make_plan(huge, host_limit=16_000_000_000)
+    assert len(small.grid) > MANY_BLOCKS >= len(large.grid)
+    assert large.scratch_bytes < small.scratch_bytes
+    large.validate()
+    # Nobody knows what a worker has: blocks stay as small as ever.
+    assert make_plan(huge).chunks == make_plan(replace(huge, shape=(1024,) * 3)).chunks
 
 
 def test_planning_visits_no_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,8 @@ from volproc.models.sliding import (
     to_probabilities,
 )
 from volproc.models.windows import sum_windows
+from volproc.plan.block_memory import SLAB_PLANES
 from volproc.plan.blocks import ChunkGrid
-from volproc.plan.inference import SLAB_PLANES
 from volproc.plan.patches import PatchGrid
 
 ProductKind = Literal["classes", "probabilities"]

@@ -24,12 +24,14 @@ from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
 from volproc.models.devices import choose_device
 from volproc.models.loading import check_channels, read_spec
-from volproc.models.memory import activation_bytes
+from volproc.models.memory import activation_bytes, weight_bytes
 from volproc.models.normalization import Scaling
 from volproc.models.sliding import Blend, Inference
 from volproc.models.views import View, find_views
 from volproc.models.windows import WindowName
-from volproc.plan.inference import Job, Plan, class_bytes, make_plan
+from volproc.plan.block_memory import class_bytes
+from volproc.plan.inference import Plan, make_plan
+from volproc.plan.job import Job
 
 Output = Literal["classes", "probabilities"]
 
@@ -127,7 +129,8 @@ class Settings:
         probability_bytes: int = 0,
     ) -> Job:
         """Sizes for the planner."""
-        device = choose_device(self.device)
+        on_device = choose_device(self.device).type == "cuda"
+        passing = activation_bytes(spec, batch_size=self.batch_size, on_device=on_device)
         return Job(
             shape=shape,
             itemsize=dtype.itemsize,
@@ -138,8 +141,9 @@ class Settings:
             num_classes=spec.num_classes,
             batch_size=self.batch_size,
             probability_bytes=probability_bytes,
-            activation_bytes=activation_bytes(spec, batch_size=self.batch_size),
-            on_device=device.type == "cuda",
+            activation_bytes=passing,
+            weight_bytes=weight_bytes(spec),
+            on_device=on_device,
             pad=self.pad,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, prod
 from typing import Any
@@ -15,8 +16,35 @@ from volproc.models.networks import build, minimum_multiple
 TRIAL = 16
 """Side of the patch that a network is tried on, voxels, where its strides allow."""
 
+UNFOLD_LIMIT = 20_480
+"""PyTorch unfolds the input of a convolution on the CPU where its batch is 1 and channels, z and y
+together are not above this (``use_mkldnn`` in its Convolution.cpp)."""
 
-def activation_bytes(spec: ModelSpec, *, batch_size: int = 1) -> int:
+CHANNEL_BLOCK = 16
+"""oneDNN lays channels out in blocks of so many, and copies what a convolution takes and gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What a convolution saw when the small patch passed, numbers of float32."""
+
+    taken: int
+    """Its input."""
+
+    given: int
+    """Its output."""
+
+    blocked: int
+    """Copies of both with their channels in whole blocks."""
+
+    unfolded: int
+    """Its input, or of a transposed one its output, once for each voxel of the kernel."""
+
+    column: int
+    """Channels, z and y of its input, multiplied."""
+
+
+def activation_bytes(spec: ModelSpec, *, batch_size: int = 1, on_device: bool = False) -> int:
     """Peak memory of one forward pass and of the weights, bytes.
 
     Parameters
@@ -25,12 +53,14 @@ def activation_bytes(spec: ModelSpec, *, batch_size: int = 1) -> int:
         Architecture and patch.
     batch_size : int
         Patches per pass.
+    on_device : bool
+        Whether the network is on a GPU, where no input is unfolded.
 
     Returns
     -------
     num_bytes : int
-        Weights, three copies of the largest layer's output (input, output and the workspace of a
-        convolution), and every output that skip connections may hold.
+        Weights, the hungriest convolution with its input, its output and its workspace, and the
+        four largest outputs, which skip connections may hold.
 
     Raises
     ------
@@ -43,8 +73,28 @@ def activation_bytes(spec: ModelSpec, *, batch_size: int = 1) -> int:
     the voxels of the patch. PyTorch's meta device would do without a pass, but loads PyTorch's
     compiler and SymPy for it, which takes seconds at each start.
     """
-    key = (spec.architecture, repr(sorted(spec.params.items())))
-    return _estimate(key, spec.patch, spec.channels, batch_size, _Held(spec))
+    found = _try_out(_key(spec), spec.patch, spec.channels, _Held(spec))
+    ratio = [p / t for p, t in zip(spec.patch, found.patch, strict=True)]
+
+    def need(layer: Layer) -> int:
+        is_unfolded = (
+            not on_device and batch_size == 1 and layer.column * prod(ratio[:2]) <= UNFOLD_LIMIT
+        )
+        return layer.taken + layer.given + (layer.unfolded if is_unfolded else layer.blocked)
+
+    kept = sum(sorted(layer.given for layer in found.layers)[-4:])
+    largest = max(map(need, found.layers), default=0)
+    scaled = (largest + kept) * batch_size * prod(spec.patch) // prod(found.patch)
+    return found.weight_bytes + 4 * scaled
+
+
+def weight_bytes(spec: ModelSpec) -> int:
+    """Memory of the weights alone, bytes."""
+    return _try_out(_key(spec), spec.patch, spec.channels, _Held(spec)).weight_bytes
+
+
+def _key(spec: ModelSpec) -> tuple[str, str]:
+    return spec.architecture, repr(sorted(spec.params.items()))
 
 
 class _Held:
@@ -60,18 +110,27 @@ class _Held:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a pass of a small patch has shown."""
+
+    patch: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    weight_bytes: int
+
+
 @lru_cache(maxsize=32)
-def _estimate(key: Any, patch: tuple[int, ...], channels: int, batch_size: int, held: _Held) -> int:
+def _try_out(key: Any, patch: tuple[int, ...], channels: int, held: _Held) -> _Found:
     spec = held.spec
     params = {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
     network = build(spec.architecture, **params).eval()
     multiple = minimum_multiple(spec.architecture, params)
     trial = tuple(min(p, _trial(m)) for p, m in zip(patch, multiple, strict=True))
-    sizes: list[int] = []
+    layers: list[Layer] = []
 
-    def record(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+    def record(module: Any, inputs: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor):
-            sizes.append(output.numel() * 4)
+            layers.append(_layer(module, inputs[0], output))
 
     for module in network.modules():
         if isinstance(module, torch.nn.modules.conv._ConvNd):
@@ -85,9 +144,25 @@ def _estimate(key: Any, patch: tuple[int, ...], channels: int, batch_size: int, 
             f"{error}. Use a larger patch, or fewer levels."
         )
         raise ModelError(msg) from error
-    weights = sum(p.numel() * 4 for p in network.parameters())
-    kept = 3 * max(sizes, default=0) + sum(sorted(sizes)[-4:])
-    return weights + kept * batch_size * prod(patch) // prod(trial)
+    return _Found(trial, tuple(layers), sum(p.numel() * 4 for p in network.parameters()))
+
+
+def _layer(module: Any, taken: torch.Tensor, given: torch.Tensor) -> Layer:
+    blocked = [x.numel() // x.shape[1] * _whole_blocks(x.shape[1]) for x in (taken, given)]
+    # A transposed convolution folds its output instead.
+    wide, many = (given, taken) if module.transposed else (taken, given)
+    return Layer(
+        taken=taken.numel(),
+        given=given.numel(),
+        blocked=sum(blocked),
+        unfolded=prod(module.kernel_size) * wide.shape[1] * many.numel() // many.shape[1],
+        column=prod(taken.shape[1:4]),
+    )
+
+
+def _whole_blocks(channels: int) -> int:
+    """Channels with those that fill up a block; few are not filled up."""
+    return channels if channels < 4 else ceil(channels / CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
 def _trial(multiple: int) -> int:

@@ -2,70 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from volproc.core.errors import PlanError, ShapeError
 from volproc.core.types import Shape
+from volproc.plan.block_memory import (
+    block_extent,
+    class_bytes,
+    device_block_bytes,
+    host_block_bytes,
+    host_parts,
+)
 from volproc.plan.blocks import ChunkGrid
+from volproc.plan.job import Job
 from volproc.plan.memory import format_bytes
 from volproc.plan.patches import PatchGrid
-
-BASE_BYTES = 700_000_000
-"""Resident size of a worker with torch, Dask and numba loaded, before any block; measured."""
 
 BLOCK_TARGET_BYTES = 300_000_000
 """Memory that a block's arrays may take where no limit is given: large enough that halos and
 spill are a small part of the work, small enough for a laptop."""
 
+MANY_BLOCKS = 100_000
+"""Blocks beyond which larger ones are worth their memory: a scheduler takes some milliseconds for
+each, and each leaves a marker."""
+
 WRITE_MULTIPLE = 64
 """Side of the storage chunks of an output, in voxels; a block is a multiple of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The sizes that a plan is made from.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Size of the volume, (z, y, x), voxels.
-    itemsize : int
-        Bytes per input voxel.
-    storage_chunks : tuple of int
-        What storage reads at once, voxels.
-    patch : tuple of int
-        Size of a patch.
-    overlap : float
-        Part of a patch shared with the next.
-    num_views : int
-        Passes of each patch.
-    num_classes : int
-        Output channels.
-    batch_size : int
-        Patches per pass.
-    probability_bytes : int
-        Bytes per voxel and class of stored probabilities; 0 stores none.
-    activation_bytes : int
-        Memory of the network for one batch, and its weights.
-    on_device : bool
-        Whether network and accumulators are on a GPU.
-    pad : bool
-        Whether a volume smaller than a patch is padded.
-    """
-
-    shape: Shape
-    itemsize: int
-    storage_chunks: Shape
-    patch: Shape
-    overlap: float
-    num_views: int
-    num_classes: int
-    batch_size: int = 1
-    probability_bytes: int = 0
-    activation_bytes: int = 0
-    on_device: bool = False
-    pad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +93,12 @@ class Plan:
     @property
     def host_bytes(self) -> int:
         """Peak memory of one worker on the host."""
-        return BASE_BYTES + host_block_bytes(self.job, self.chunks)
+        return sum(self.host_parts.values())
+
+    @property
+    def host_parts(self) -> dict[str, int]:
+        """What that memory is for, bytes by name; see `volproc.plan.block_memory`."""
+        return host_parts(self.job, self.chunks)
 
     @property
     def device_bytes(self) -> int:
@@ -166,6 +134,7 @@ class Plan:
             f"(storage chunks {_size(job.storage_chunks)})",
             f"memory    {format_bytes(self.host_bytes)} peak per worker on the host"
             + _limit(self.host_limit),
+            f"          {_parts(self.host_parts)}",
         ]
         if job.on_device:
             lines.append(
@@ -238,7 +207,9 @@ def make_plan(
     """Choose the blocks of a prediction.
 
     Blocks are multiples of `WRITE_MULTIPLE`. They grow along their shortest axis while they fit
-    into the worker's memory, since a larger block decodes less of its neighbours.
+    into the worker's memory, since a larger block decodes less of its neighbours; up to
+    `BLOCK_TARGET_BYTES`, or further where there would be more than `MANY_BLOCKS` and memory is
+    known to be there.
 
     Parameters
     ----------
@@ -259,6 +230,20 @@ def make_plan(
     """
     if chunks is not None:
         return Plan(job, tuple(chunks), host_limit, device_limit)
+    target = BLOCK_TARGET_BYTES
+    while True:
+        chosen = _grow(job, target, host_limit, device_limit, min_blocks)
+        target *= 2
+        # Without a limit nobody knows how much larger a block may be.
+        is_free = host_limit is not None and target < host_limit
+        if len(ChunkGrid(job.shape, chosen)) <= MANY_BLOCKS or not is_free:
+            return Plan(job, chosen, host_limit, device_limit)
+
+
+def _grow(
+    job: Job, target: int, host_limit: int | None, device_limit: int | None, min_blocks: int
+) -> Shape:
+    """Largest blocks that fit into the limits and take no more than the target."""
     chosen = [min(WRITE_MULTIPLE, _whole(n)) for n in job.shape]
     while True:
         grown = []
@@ -268,71 +253,26 @@ def make_plan(
             if (
                 trial[axis] > chosen[axis]
                 and len(ChunkGrid(job.shape, tuple(trial))) >= min_blocks
-                and _fits(job, trial, host_limit, device_limit)
+                and _fits(job, tuple(trial), target, host_limit, device_limit)
             ):
                 grown.append((chosen[axis], axis, trial))
         if not grown:
-            return Plan(job, tuple(chosen), host_limit, device_limit)
+            return tuple(chosen)
         chosen = min(grown)[2]
 
 
-def block_extent(job: Job, chunks: Shape) -> Shape:
-    """Largest region that a block's write region and the patches starting in it cover."""
-    grid = PatchGrid(job.shape, job.patch, job.overlap)
-    extent = []
-    for starts, patch, chunk, size in zip(grid.starts, job.patch, chunks, job.shape, strict=True):
-        # The last start of a chunk wins.
-        ends = {max(a, 0) // chunk: min(a + patch, size) for a in starts}
-        reach = max(end - i * chunk for i, end in ends.items())
-        extent.append(max(reach, min(chunk, size)))
-    return tuple(extent)
-
-
-def host_block_bytes(job: Job, chunks: Shape) -> int:
-    """Memory of one block on the host: input, float32 copy, sums, strips, outputs."""
-    extent = prod(block_extent(job, chunks))
-    core = prod(min(c, n) for c, n in zip(chunks, job.shape, strict=True))
-    read = extent * (job.itemsize + 4)
-    outputs = core * (class_bytes(job.num_classes) + job.probability_bytes * job.num_classes)
-    # Weights are float64; a slab of means passes through float64, float32 and its softmax.
-    finish = slab_voxels(job, chunks) * (8 + job.num_classes * 24)
-    sums = 0 if job.on_device else extent * job.num_classes * 8 + job.activation_bytes
-    strip = max(0, extent - core) * job.num_classes * 8 // 2
-    return read + sums + strip + max(outputs + finish, 0)
-
-
-def device_block_bytes(job: Job, chunks: Shape) -> int:
-    """Memory of one block on the device: sums, a slab of means, the network."""
-    sums = prod(block_extent(job, chunks)) * job.num_classes * 8
-    return sums + slab_voxels(job, chunks) * job.num_classes * 24 + job.activation_bytes
-
-
-def slab_voxels(job: Job, chunks: Shape) -> int:
-    """Voxels that are finished at once: eight planes of a block."""
-    z, *rest = (min(c, n) for c, n in zip(chunks, job.shape, strict=True))
-    return min(z, SLAB_PLANES) * prod(rest)
-
-
-SLAB_PLANES = 8
-"""Planes of a block that are divided, compared and quantised at once."""
-
-
-def class_bytes(num_classes: int) -> int:
-    """Bytes of a class map's voxel: uint8 up to 256 classes, uint16 above."""
-    return 1 if num_classes <= 256 else 2
-
-
-def _fits(job: Job, chunks: list[int], host_limit: int | None, device_limit: int | None) -> bool:
-    need = host_block_bytes(job, tuple(chunks))
+def _fits(
+    job: Job, chunks: Shape, target: int, host_limit: int | None, device_limit: int | None
+) -> bool:
     # A hungry network is no reason for small blocks: what it needs does not depend on them.
-    network = 0 if job.on_device else job.activation_bytes
-    if need - network > BLOCK_TARGET_BYTES:
+    bare = replace(job, activation_bytes=0, weight_bytes=0)
+    if host_block_bytes(bare, chunks) > target:
         return False
-    if host_limit is not None and need > int(0.8 * host_limit) - BASE_BYTES:
+    if host_limit is not None and sum(host_parts(job, chunks).values()) > 0.8 * host_limit:
         return False
     if not job.on_device or device_limit is None:
         return True
-    return device_block_bytes(job, tuple(chunks)) < 0.8 * device_limit
+    return device_block_bytes(job, chunks) < 0.8 * device_limit
 
 
 def _whole(size: int) -> int:
@@ -342,6 +282,10 @@ def _whole(size: int) -> int:
 
 def _size(shape: Shape) -> str:
     return " × ".join(map(str, shape))
+
+
+def _parts(parts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {format_bytes(part)}" for name, part in parts.items() if part)
 
 
 def _limit(limit: int | None) -> str:
