@@ -1,6 +1,5 @@
 """The frame of the command line: exit status, one message an error, quick help."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -115,19 +114,51 @@ def test_a_full_disk_is_one_message(
     assert capsys.readouterr().err == "Error: [Errno 28] No space left on device: 'out.zarr'\n"
 
 
-def test_ctrl_c_is_clean(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["fail", "my file.mrc"],
+            "Nothing is kept. To begin again:\n  volproc fail 'my file.mrc'\n",
+        ),
+        (["segment", "x"], "What is finished is kept. To go on:\n  volproc segment x\n"),
+        (["train", "x"], "What is finished is kept. To go on:\n  volproc train x --resume\n"),
+        (["train", "--resume"], "To go on:\n  volproc train --resume\n"),
+        (["demo"], "Nothing is kept. To begin again:\n  volproc demo --overwrite\n"),
+    ],
+)
+def test_an_interrupt_says_how_to_go_on(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt(signal.SIGTERM)
+
+    monkeypatch.setattr(main.volproc, "invoke", interrupt)
+    assert run(words) == 143
+    err = capsys.readouterr().err
+    assert err.strip().startswith("Interrupted by SIGTERM. ")
+    assert err.endswith(said)
+
+
+def test_an_interrupt_of_python_itself_is_ctrl_c(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
     failing.append(KeyboardInterrupt())
     assert run(["fail"]) == 130
-    assert "Interrupted" in capsys.readouterr().err
+    assert "Interrupted by SIGINT" in capsys.readouterr().err
 
 
-def test_a_termination_ends_like_ctrl_c() -> None:
-    before = signal.signal(signal.SIGTERM, main._terminated)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def test_a_file_that_ends_early_is_no_interrupt(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(EOFError("the end came early"))
+    assert run(["fail"]) == 1
+    err = capsys.readouterr().err
+    assert "EOFError: the end came early" in err
+    assert "Interrupted" not in err
 
 
 def test_importing_volproc_loads_neither_torch_nor_distributed() -> None:

@@ -12,6 +12,7 @@ from volproc.cli.options import (
     overwrite_option,
     quiet_option,
     run_options,
+    say,
     write_results,
 )
 
@@ -44,7 +45,7 @@ def demo(output: str, **options: Any) -> None:
         given = {key: value for key, value in options.items() if value is not None}
         report = run(DemoTask(output, **given), **how)
     show_scores(report.table)
-    click.echo()
+    say()
     write_results(
         {
             "project": report.project,
@@ -67,4 +68,4 @@ def show_scores(table: pd.DataFrame) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     for name, *numbers in rows:
         cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
-        click.echo("  ".join([f"{name:<{widths[0]}}", *cells]))
+        say("  ".join([f"{name:<{widths[0]}}", *cells]))

@@ -7,6 +7,8 @@ at once.
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import signal
 import sys
 import traceback
@@ -19,8 +21,20 @@ import click
 from volproc.core.errors import VolprocError, nearest
 
 FAILED = 1
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that end a run cleanly: Ctrl-C, what a scheduler sends, and a terminal that is closed."""
+
+KEPT = "What is finished is kept. To go on:"
+ANEW = "Nothing is kept. To begin again:"
+GOES_ON = {
+    "segment": (KEPT, ""),
+    "localize": (KEPT, ""),
+    "train": (KEPT, "--resume"),
+    "demo": (ANEW, "--overwrite"),
+}
+"""Command that was interrupted → what is said, and the option that it needs to go on; `ANEW` and
+none for all others."""
 
 COMMANDS = {
     "demo": ("volproc.cli.demo:demo", "Make phantoms, segment them, find particles, score them."),
@@ -95,10 +109,33 @@ def volproc(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line and exit: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    """Run a command line and exit: 0 done, 1 failed, 2 misused, 128 + n ended by signal n."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run(words))
+    stop = Stop()
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        # Shells let background jobs ignore Ctrl-C, and nohup the end of the terminal.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    status = run(words)
+    stop.is_ending = True  # all is said: a signal need not wait for what Python has left to do
+    sys.exit(status)
+
+
+class Stop:
+    """What a signal does: the first ends the run, a second one does not wait for that."""
+
+    def __init__(self) -> None:
+        self.is_ending = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Take a signal; workers are stopped on the way out."""
+        if self.is_ending:
+            os._exit(128 + number)  # worker processes end when they miss this one
+        self.is_ending = True
+        # Not `print`: a signal may come in the middle of one.
+        os.write(2, b"\nStopping. The same signal again stops at once.\n")
+        raise KeyboardInterrupt(number)
 
 
 def run(arguments: list[str]) -> int:
@@ -109,20 +146,41 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "Interrupted. The same command goes on after the blocks that are done.", err=True
-        )
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return _interrupted(arguments, error)
+    except click.Abort as error:  # click makes one of an interrupt, and of a file that ends early
+        cause = error.__cause__ or error
+        if isinstance(cause, EOFError):
+            return _unforeseen(cause, debug)
+        return _interrupted(arguments, cause)
     except (VolprocError, OSError) as error:
         return _fail(error, str(error), debug)
     except Exception as error:  # the door: nothing but a message leaves the house
-        text = (
-            f"{type(error).__name__}: {error}. This should not happen: run "
-            "volproc --debug with the same arguments, and report what it prints."
-        )
-        return _fail(error, text, debug)
+        return _unforeseen(error, debug)
     return result if isinstance(result, int) else 0
+
+
+def _interrupted(arguments: list[str], error: BaseException) -> int:
+    """Say how to go on."""
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else signal.SIGINT
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    text, option = GOES_ON.get(command, (ANEW, ""))
+    again = [*arguments, option] if option and option not in arguments else arguments
+    click.echo(
+        f"Interrupted by {signal.Signals(number).name}. {text}\n  "
+        f"{shlex.join(['volproc', *again])}",
+        err=True,
+    )
+    return 128 + number
+
+
+def _unforeseen(error: BaseException, debug: bool) -> int:
+    """Say what should not happen."""
+    text = (
+        f"{type(error).__name__}: {error}. This should not happen: run "
+        "volproc --debug with the same arguments, and report what it prints."
+    )
+    return _fail(error, text, debug)
 
 
 def _fail(error: BaseException, text: str, debug: bool) -> int:
@@ -132,8 +190,3 @@ def _fail(error: BaseException, text: str, debug: bool) -> int:
     where = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
     click.echo(f"Error: {text}{where}", err=True)
     return FAILED
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C: workers are stopped on the way out."""
-    raise KeyboardInterrupt

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from volproc.core.events import Event, Observer
+
 if TYPE_CHECKING:
     from volproc.cluster.session import Session
     from volproc.config.cluster import ClusterConfig
@@ -147,13 +149,28 @@ def overwrite_option(function: F) -> F:
 
 
 def quiet_option(function: F) -> F:
-    """Add ``--quiet``."""
-    return click.option("-q", "--quiet", is_flag=True, help="Show no progress.")(function)
+    """Add ``--quiet`` and ``--log-json``: what is said of the work."""
+    for option in (
+        click.option(
+            "--log-json",
+            metavar="FILE",
+            help="Add every event as a line of JSON to this file; - is standard output, where "
+            "results would be: they go to standard error then.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+    ):
+        function = option(function)
+    return function
 
 
 def cluster_options(function: F) -> F:
     """Add ``--cluster``, ``--workers`` and ``--memory-limit``: what runs the work."""
     for option in (
+        click.option(
+            "--performance-report",
+            metavar="FILE",
+            help="Write what the Dask scheduler saw of the run, as a page of HTML.",
+        ),
         click.option("--memory-limit", type=Bytes(), help="Memory of one worker process, as 8GiB."),
         click.option(
             "--workers",
@@ -222,29 +239,55 @@ def open_cluster(
         # repeat that between the progress bars.
         for name in ("distributed", "distributed.client", "distributed.nanny"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        if session.dashboard:
-            click.echo(f"Dashboard: {session.dashboard}", err=True)
         yield session
 
 
 @contextmanager
 def run_options(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Take ``--cluster`` and ``--quiet`` out of options, and give what workflows take instead.
+    """Take what runs the work and what is said of it out of options, and give what workflows take.
 
     Yields
     ------
     arguments : dict
         ``executor`` and ``observe``.
     """
+    from volproc.cli.performance import report_performance
+
+    where, report = options.pop("cluster"), options.pop("performance_report")
+    limits = {name: options.pop(name) for name in ("workers", "memory_limit")}
+    config = options.pop("config_run", None)
+    with (
+        watch_options(options) as observe,
+        open_cluster(where, **limits, config=config) as session,
+        report_performance(session, report),
+    ):
+        if session.dashboard:
+            observe(Event("note", "cluster", text=f"Dashboard: {session.dashboard}"))
+        yield {"executor": session, "observe": observe}
+
+
+@contextmanager
+def watch_options(options: dict[str, Any]) -> Iterator[Observer]:
+    """Take ``--quiet`` and ``--log-json`` out of options, and give an observer that does both."""
+    from volproc.cli.event_log import log_events
     from volproc.cli.progress import show_progress
 
-    where = options.pop("cluster")
-    limits = {name: options.pop(name) for name in ("workers", "memory_limit")}
     with (
-        open_cluster(where, **limits, config=options.pop("config_run", None)) as executor,
-        show_progress(quiet=options.pop("quiet")) as observe,
+        log_events(options.pop("log_json")) as log,
+        show_progress(quiet=options.pop("quiet")) as show,
     ):
-        yield {"executor": executor, "observe": observe}
+
+        def observe(event: Event) -> None:
+            log(event)
+            show(event)
+
+        yield observe
+
+
+def say(text: str = "") -> None:
+    """Write a line of results: on stdout, or on stderr where stdout takes the log of events."""
+    context = click.get_current_context(silent=True)
+    click.echo(text, err=context is not None and context.params.get("log_json") == "-")
 
 
 def write_results(results: dict[str, object]) -> None:
@@ -252,4 +295,4 @@ def write_results(results: dict[str, object]) -> None:
     shown = {key: value for key, value in results.items() if value not in ("", None)}
     width = max(map(len, shown), default=0) + 2
     for key, value in shown.items():
-        click.echo(f"{key:<{width}}{value}")
+        say(f"{key:<{width}}{value}")

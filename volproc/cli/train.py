@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from volproc.cli.main import LazyGroup
-from volproc.cli.options import overwrite_option, quiet_option, write_results
+from volproc.cli.options import overwrite_option, quiet_option, watch_options, write_results
 
 
 @click.group(
@@ -29,22 +29,20 @@ def train() -> None:
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @overwrite_option
 @quiet_option
-def semantic(
-    config: str, output: str, resume: bool, overwrite: bool, quiet: bool, **flags: Any
-) -> None:
+def semantic(config: str, output: str, resume: bool, overwrite: bool, **options: Any) -> None:
     """Train a network that gives every voxel a class.
 
     The best model by validation score is kept in the output folder, with the history of the
     epochs. Paths in the config are relative to where the command runs.
     """
-    from volproc.cli.progress import show_progress
     from volproc.config.loading import resolve
     from volproc.config.training import TrainConfig
     from volproc.training.semantic import train_semantic
     from volproc.training.settings import TrainingSettings
 
+    flags = {name: options.pop(name) for name in ("epochs", "seed", "device")}
     values = resolve(TrainConfig, path=config, flags=flags)
-    with show_progress(quiet=quiet) as observe:
+    with watch_options(options) as observe:
         best = train_semantic(
             TrainingSettings.from_json(values.to_training()),
             output=output,

@@ -15,6 +15,7 @@ from volproc.cli.options import (
     pick_selection,
     quiet_option,
     run_options,
+    say,
     selection_options,
     write_results,
 )
@@ -129,7 +130,7 @@ def seams(
         chunks = chunks[-volume.ndim :] if len(set(chunks)) == 1 else chunks
     with run_options(options) as how:
         report = check_seams(volume, chunks=chunks, kind=kind, seed=seed, **how)
-    click.echo(json.dumps(report.to_json(), indent=2))
+    say(json.dumps(report.to_json(), indent=2))
     if figure:
         from volproc.report.seams import draw_seams
 
