@@ -139,8 +139,10 @@ class DaskExecutor(Session):
     @contextmanager
     def as_current(self) -> Iterator[None]:
         """Let Dask compute on these workers."""
-        # Where a scheduler is configured, Dask would not ask for a client.
-        with dask.config.set(scheduler=None), self.client.as_current():
+        # Where a scheduler is configured, Dask would not ask for a client. A nanny whose worker
+        # needs long to come back, as on a busy machine, would be closed after 15 s.
+        chosen = {"scheduler": None, "distributed.deploy.lost-worker-timeout": "1 hour"}
+        with dask.config.set(chosen), self.client.as_current():
             yield
 
     def close(self) -> None:
