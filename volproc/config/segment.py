@@ -17,13 +17,14 @@ VoxelSize = PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_lengt
 
 
 class SegmentConfig(Config):
-    """One volume, one model, one class map."""
+    """One model, and a class map for each of one or many volumes."""
 
-    input: str
-    """Address of the volume."""
+    input: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    """Address of the volume, a pattern, ``@LIST``, or a list of these."""
 
     output: str = ""
-    """Address of the class map, its ending names the format; from the input's name by default."""
+    """Address of the class map, its ending names the format; from the input's name by default. Of
+    many volumes a folder, or a template with ``{name}``."""
 
     model: str = ""
     """Path of a model file, or the name of embedded weights; the embedded default if empty."""

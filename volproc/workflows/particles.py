@@ -104,6 +104,9 @@ class LocalizeTask:
         Replace picks that exist.
     options : dict
         What the output format takes; see `volproc.io.points.write_points`.
+    resume : bool
+        Take picks that exist for the result, where `volproc.workflows.picking.pick` finds that
+        they were made as they would be made now.
     """
 
     address: str
@@ -123,6 +126,7 @@ class LocalizeTask:
     selection: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    resume: bool = False
 
     def open(self) -> Volume:
         """Open the class map; only its head is read."""

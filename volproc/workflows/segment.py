@@ -315,19 +315,26 @@ def _outputs(task: SegmentTask, volume: Volume, spec: ModelSpec) -> Outputs:
     return Outputs(addresses, task.probabilities, volume, spec, task.overwrite)
 
 
-def _describe(task: SegmentTask, source: Source, spec: ModelSpec, plan: Plan) -> dict[str, Any]:
-    """Everything that the voxels of the outputs and the cut of the blocks depend on."""
+def describe_settings(task: SegmentTask, spec: ModelSpec) -> dict[str, Any]:
+    """Everything that the voxels of the outputs depend on, beside the input; JSON values."""
     settings = asdict(task.settings)
     settings["tta"] = [view.name for view in task.settings.views]
     settings["device"] = choose_device(task.settings.device).type
     return {
-        "input": source.identity(),
         "model_sha256": spec.sha256,
         "model": spec.fingerprint(),
         "settings": settings,
+        "stored_probabilities": task.probabilities,
+    }
+
+
+def _describe(task: SegmentTask, source: Source, spec: ModelSpec, plan: Plan) -> dict[str, Any]:
+    """Everything that the voxels of the outputs and the cut of the blocks depend on."""
+    return {
+        "input": source.identity(),
+        **describe_settings(task, spec),
         "shape": list(plan.job.shape),
         "chunks": list(plan.chunks),
-        "stored_probabilities": task.probabilities,
     }
 
 

@@ -1,0 +1,191 @@
+"""What is done to one volume of a dataset, here or inside a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from volproc.core.errors import ModelError, VolprocError
+from volproc.core.events import Observer, ignore
+from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.types import Index
+from volproc.io.formats import find_format
+from volproc.io.open import expand_voxel_size, inspect
+from volproc.models.loading import read_spec
+from volproc.workflows.dataset_outputs import make_folder
+from volproc.workflows.outputs import STORY as SEGMENT_STORY
+from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.picking import STORY as LOCALIZE_STORY
+from volproc.workflows.picking import pick, picks_are_there, rule_of
+from volproc.workflows.record import read_record
+from volproc.workflows.segment import SegmentTask, describe_settings, segment
+
+Task: TypeAlias = SegmentTask | LocalizeTask
+"""Work on one volume."""
+
+TOO_LARGE = "too large"
+"""What a worker answers for a volume that is to be cut over all workers."""
+
+
+class TaskIndex(tuple[int, ...]):
+    """Number of a volume in its dataset, with the task.
+
+    A worker gets this one, and not the tasks of all.
+    """
+
+    task: Task
+
+    @classmethod
+    def of(cls, number: int, task: Task) -> TaskIndex:
+        """Give a number its task."""
+        index = cls((number,))
+        index.task = task
+        return index
+
+
+@dataclass(frozen=True, slots=True)
+class WholeWork:
+    """Does whole volumes inside one worker, one after another, with a model that stays warm.
+
+    Parameters
+    ----------
+    max_voxels : int
+        Larger volumes are left for all workers together.
+    models : mapping of str to str
+        Hash of each model file when the run began.
+    """
+
+    max_voxels: int
+    models: Mapping[str, str]
+
+    def __call__(self, index: Index) -> dict[str, Any]:
+        """Do one volume, or say that it is too large."""
+        assert isinstance(index, TaskIndex)
+        if prod(index.task.open().shape) > self.max_voxels:
+            return {"status": TOO_LARGE}
+        return run_task(index.task, self.models, executor=SerialExecutor())
+
+    def place(self, index: Index) -> str:
+        """Address of a volume, for people."""
+        return index.task.address if isinstance(index, TaskIndex) else ""
+
+
+def run_task(
+    task: Task,
+    models: Mapping[str, str],
+    *,
+    executor: Executor,
+    observe: Observer = ignore,
+) -> dict[str, Any]:
+    """Do one volume, or find that it is done.
+
+    Parameters
+    ----------
+    task : SegmentTask or LocalizeTask
+        What is to be done.
+    models : mapping of str to str
+        Hash of each model file when the run began.
+    executor, observe
+        Where its blocks run, and who watches.
+
+    Returns
+    -------
+    facts : dict
+        ``status``, ``done`` or ``skipped``; ``time_s``.
+
+    Raises
+    ------
+    ModelError
+        If the model file has changed since the run began.
+    VolprocError
+        As `segment` and `localize` do.
+    """
+    begin_s = perf_counter()
+    make_folder(task.output)
+    if isinstance(task, SegmentTask):
+        _check_model(task, models)
+        was_finished = segment(task, executor=executor, observe=observe).was_finished
+    else:
+        was_finished = pick(task, executor=executor, observe=observe).was_finished
+    return {
+        "status": "skipped" if was_finished else "done",
+        "time_s": perf_counter() - begin_s,
+    }
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """What a run over a dataset has in common, of one of its tasks; JSON values.
+
+    Raises
+    ------
+    VolprocError
+        If the model cannot be read.
+    """
+    given = {
+        "voxel_size": task.voxel_size,
+        "override_voxel_size": task.override_voxel_size,
+        "selection": task.selection,
+    }
+    if isinstance(task, SegmentTask):
+        spec = read_spec(task.model)
+        return {**describe_settings(task, spec), **given, "model_file": spec.weights}
+    known = {"radii_angstrom": dict(task.radii), "classes": dict(task.class_values)}
+    return {**rule_of(task), **known, **given}
+
+
+def known_in_record(task: Task) -> dict[str, Any]:
+    """What the record of a finished output has to say, as far as the input need not be opened."""
+    wanted = rule_of(task) if isinstance(task, LocalizeTask) else _settings_in_record(task)
+    if task.voxel_size is None:
+        return wanted
+    ndim = len(read_record(task.output).get("voxel_size_angstrom") or (0, 0, 0))
+    return {**wanted, "voxel_size_angstrom": expand_voxel_size(task.voxel_size, ndim)}
+
+
+def _settings_in_record(task: SegmentTask) -> dict[str, Any]:
+    return describe_settings(task, read_spec(task.model))
+
+
+def story_of(task: Task) -> str:
+    """Workflow that a task belongs to, as records name it."""
+    return SEGMENT_STORY if isinstance(task, SegmentTask) else LOCALIZE_STORY
+
+
+def outputs_of(task: Task) -> tuple[str, ...]:
+    """Addresses that a task writes to, the one that has the record first."""
+    if isinstance(task, SegmentTask) and task.probabilities_address:
+        return task.output, task.probabilities_address
+    return (task.output,)
+
+
+def is_there(task: Task) -> bool:
+    """Whether any output of a task exists already."""
+    if isinstance(task, LocalizeTask):
+        return picks_are_there(task.output)
+    return any(map(_volume_is_there, outputs_of(task)))
+
+
+def _volume_is_there(address: str) -> bool:
+    found = find_format(address)
+    if not found.checks_outputs:
+        return found.path(address).exists()
+    try:
+        inspect(address)
+    except VolprocError:
+        return False
+    return True
+
+
+def _check_model(task: SegmentTask, models: Mapping[str, str]) -> None:
+    """Refuse weights that are not those with which the run began."""
+    digest = read_spec(task.model).sha256
+    if digest != models[task.model]:
+        msg = (
+            f"the model {task.model} has changed since the run began: its sha256 was "
+            f"{models[task.model][:16]}…, is {digest[:16]}…. Put the old one back and go on, or "
+            "begin anew with another output."
+        )
+        raise ModelError(msg)

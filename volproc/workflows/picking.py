@@ -1,0 +1,113 @@
+"""Localization with a record beside the picks, by which finished ones are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volproc.core.errors import ConfigError, ExistsError, MissingFileError
+from volproc.core.events import Observer, ignore
+from volproc.core.executor import Executor
+from volproc.core.volume import Volume
+from volproc.io.points import refuse_points
+from volproc.workflows.particles import RULE_OPTIONS, LocalizeTask, find_classes, localize
+from volproc.workflows.record import made_so, read_record, record_path, write_record
+
+STORY = "localize"
+"""What records say that made the picks."""
+
+
+@dataclass(frozen=True, slots=True)
+class PickReport:
+    """What a localization left behind."""
+
+    output: str
+    """Address of the picks."""
+
+    paths: tuple[str, ...]
+    """Files of the picks."""
+
+    counts: dict[str, int]
+    """Particles of each class that was found, by name."""
+
+    record: Path
+    """Settings, versions and input."""
+
+    was_finished: bool = False
+    """Whether an earlier run had done all of it."""
+
+
+def pick(
+    task: LocalizeTask,
+    *,
+    executor: Executor | None = None,
+    observe: Observer = ignore,
+) -> PickReport:
+    """Find particle centres in a class map and write them, with a record.
+
+    Parameters
+    ----------
+    task : LocalizeTask
+        What is to be done; it has an output. With ``resume``, picks that are there are taken for
+        the result, where their record says that they were made as they would be made now.
+    executor, observe
+        As in `volproc.workflows.particles.localize`.
+
+    Raises
+    ------
+    ConfigError
+        If the task has no output.
+    ResumeError
+        If there are picks that were made otherwise.
+    VolprocError
+        As `volproc.workflows.particles.localize` does.
+    """
+    if not task.output:
+        msg = "a localization that is recorded needs an output. Give one, as picks.csv."
+        raise ConfigError(msg)
+    record = record_path(task.output)
+    wanted = _wanted(task, task.open())
+    if task.resume and picks_are_there(task.output) and made_so(task.output, STORY, wanted):
+        found = read_record(task.output)
+        paths = tuple(map(str, found.get("paths", ())))
+        return PickReport(task.output, paths, found.get("counts", {}), record, was_finished=True)
+    points, written = localize(task, executor=executor, observe=observe)
+    counts = dict(sorted(Counter(map(str, points.table["class_name"])).items()))
+    paths = tuple(map(str, written))
+    facts = {"address": task.address, "output": task.output, "paths": paths, "counts": counts}
+    write_record(task.output, STORY, {**facts, **wanted})
+    return PickReport(task.output, paths, counts, record)
+
+
+def picks_are_there(address: str) -> bool:
+    """Whether there are picks at an address of an output."""
+    try:
+        refuse_points(address)
+    except ExistsError:
+        return True
+    except MissingFileError:
+        return False  # not even their folder is there
+    return False
+
+
+def rule_of(task: LocalizeTask) -> dict[str, Any]:
+    """What says which particles are found and how they are written; JSON values."""
+    return {
+        "rule": {name: getattr(task, name) for name in RULE_OPTIONS},
+        "selection": task.selection,
+        "format": task.options,
+    }
+
+
+def _wanted(task: LocalizeTask, volume: Volume) -> dict[str, Any]:
+    """Everything that the picks depend on, as it stands in their record."""
+    radii, values = find_classes(task)
+    return {
+        **rule_of(task),
+        "input": volume.source.identity() if volume.source else "",
+        "voxel_size_angstrom": volume.voxel_size,
+        "radii_angstrom": radii,
+        "classes": values,
+    }
