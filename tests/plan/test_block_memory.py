@@ -12,7 +12,6 @@ from volproc.io.mapped import RELEASE_BYTES
 from volproc.plan.block_memory import (
     BASE_BYTES,
     CACHE_BYTES,
-    STATISTICS_VOXELS,
     block_extent,
     block_parts,
     device_block_bytes,
@@ -21,6 +20,7 @@ from volproc.plan.block_memory import (
 )
 from volproc.plan.inference import Plan
 from volproc.plan.job import Job
+from volproc.plan.storage import READING_VOXELS
 
 JOB = Job(
     shape=(300, 500, 400),
@@ -63,7 +63,7 @@ def test_the_worst_moment_is_that_of_the_network_or_that_of_the_outputs() -> Non
 def test_the_statistics_are_the_worst_moment_of_the_smallest_blocks() -> None:
     # Blocks of the statistics do not depend on those of the prediction.
     bare = replace(JOB, activation_bytes=0, weight_bytes=0, num_classes=2)
-    assert host_parts(bare, (16, 16, 16))["statistics"] == 2 * STATISTICS_VOXELS * 4
+    assert host_parts(bare, (16, 16, 16))["statistics"] == 2 * READING_VOXELS * 4
     assert "statistics" not in host_parts(bare, (256, 256, 256))
 
 

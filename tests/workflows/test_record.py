@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from volproc.core.errors import ResumeError
 from volproc.workflows.record import (
@@ -16,7 +14,6 @@ from volproc.workflows.record import (
     named_beside,
     read_record,
     record_path,
-    storage_chunks,
     versions,
     work_path,
     write_record,
@@ -77,14 +74,6 @@ def test_versions_name_what_results_depend_on() -> None:
     assert found["numpy"] == np.__version__
     assert {"python", "volproc", "torch", "dask", "zarr", "copick"} <= set(found)
     assert "missing" not in found.values()
-
-
-@given(st.tuples(*[st.integers(1, 5000)] * 3))
-def test_storage_chunks_divide_blocks_and_are_neither_tiny_nor_huge(blocks) -> None:
-    for chunk, block in zip(storage_chunks(blocks), blocks, strict=True):
-        assert block % chunk == 0
-        assert chunk >= min(block, 32)
-        assert chunk <= 128 or all(block % c for c in range(32, 129))
 
 
 def test_an_output_is_known_by_its_record(tmp_path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Any
 
 from volproc.core.arrays import Source
@@ -18,6 +17,7 @@ from volproc.graph.layers import Graph, iterate_chunks, tree
 from volproc.graph.run import run_stage
 from volproc.models.normalization import Scaling
 from volproc.plan.blocks import ChunkGrid
+from volproc.plan.storage import READING_VOXELS, reading_grid
 from volproc.reduce.percentiles import (
     KeyCounts,
     bins_of_percentiles,
@@ -174,21 +174,13 @@ def run_scaling(
     return rule.finish(moments[0], percentiles(counts[0], refined[0], q)), moments[0]
 
 
-STATISTICS_VOXELS = 2**24
-"""Voxels of a block of the statistics: 64 MiB of float32."""
+STATISTICS_VOXELS = READING_VOXELS
+"""Voxels of a block of the statistics."""
 
 
 def statistics_grid(source: Source) -> ChunkGrid:
-    """Blocks of whole storage chunks, doubled along the shortest axis while they fit."""
-    shape = source.shape
-    sizes = [min(c, n) for c, n in zip(source.chunks, shape, strict=True)]
-    while 2 * prod(sizes) <= STATISTICS_VOXELS:
-        growable = [a for a, n in enumerate(shape) if sizes[a] < n]
-        if not growable:
-            break
-        axis = min(growable, key=lambda a: (sizes[a], a))
-        sizes[axis] = min(2 * sizes[axis], shape[axis])
-    return ChunkGrid(shape, tuple(sizes))
+    """Blocks of whole storage chunks, as large as `volproc.plan.storage.reading_grid` has them."""
+    return reading_grid(source.shape, source.chunks, max_voxels=STATISTICS_VOXELS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,13 @@ from math import prod
 from volproc.core.types import Shape
 from volproc.plan.job import Job
 from volproc.plan.patches import PatchGrid
+from volproc.plan.storage import READING_VOXELS
 
 BASE_BYTES = 700_000_000
 """Resident size of a worker with torch, Dask and numba loaded, before any block; measured."""
 
 CACHE_BYTES = 2**28
 """Most that a process keeps of its input: decoded chunks, or mapped pages of a file."""
-
-STATISTICS_VOXELS = 2**24
-"""Voxels of a block of the statistics of a volume: 64 MiB of float32."""
 
 ALLOCATOR_PART = 0.1
 """What the C library keeps of memory that was given back, as a part of what is in use; measured."""
@@ -41,7 +39,7 @@ def host_parts(job: Job, chunks: Shape) -> dict[str, int]:
         use at the worst of four moments: patches pass the network, strips are handed over, the
         sums are finished, or the statistics of the volume are found.
     """
-    voxels = min(STATISTICS_VOXELS, prod(job.shape))
+    voxels = min(READING_VOXELS, prod(job.shape))
     moments = ({"statistics": 2 * voxels * job.itemsize}, block_parts(job, chunks))
     block = max(moments, key=lambda parts: sum(parts.values()))
     cache = min(CACHE_BYTES, prod(job.shape) * job.itemsize)

@@ -27,11 +27,11 @@ from volproc.graph.predict import class_type
 from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
 from volproc.io.open import inspect
+from volproc.plan.storage import storage_chunks
 from volproc.workflows.record import (
     is_gone,
     made_so,
     make_room,
-    storage_chunks,
     tidy_room,
     work_path,
 )

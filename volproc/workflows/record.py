@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from volproc.core.errors import ResumeError
-from volproc.core.types import Shape
 from volproc.graph.ledger import work_folder
 from volproc.io.chunk_files import write_bytes
 from volproc.io.create import partial_path
@@ -22,9 +21,6 @@ PACKAGES = ("volproc", "numpy", "dask", "torch", "zarr", "mrcfile", "tifffile", 
 
 POINT_ENDINGS = (".csv", ".star")
 """Endings of files of points, which are of no format of volumes."""
-
-STORAGE_SIDE = 128
-"""Longest side of a storage chunk that is proposed for an output, voxels."""
 
 
 def record_path(address: str) -> Path:
@@ -164,28 +160,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "missing"
     return found
-
-
-def storage_chunks(blocks: Shape) -> Shape:
-    """Storage chunks that divide blocks evenly: at most `STORAGE_SIDE` a side, but not tiny.
-
-    >>> storage_chunks((192, 128, 50))
-    (96, 128, 50)
-
-    A prime side has no divisor that would do:
-
-    >>> storage_chunks((131, 2 * 131, 256))
-    (131, 131, 128)
-    """
-    return tuple(map(_storage_side, blocks))
-
-
-def _storage_side(block: int) -> int:
-    divisors = [c for c in range(1, block + 1) if block % c == 0]
-    fitting = max(c for c in divisors if c <= STORAGE_SIDE)
-    if fitting >= min(block, STORAGE_SIDE // 4):
-        return fitting
-    return min(c for c in divisors if c > STORAGE_SIDE)
 
 
 def _place(address: str) -> Path:
