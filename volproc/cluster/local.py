@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.config
 from dask.system import CPU_COUNT
@@ -23,6 +23,8 @@ from volproc.cluster.deaths import WatchedNanny
 from volproc.cluster.network import Network
 from volproc.cluster.scheduler import DaskExecutor
 from volproc.core.errors import ClusterError
+
+E = TypeVar("E", bound=DaskExecutor)
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -104,7 +106,7 @@ def start_processes(
         If the processes cannot be started.
     """
     workers = num_workers or max(1, CPU_COUNT // threads_per_worker)
-    return _start(
+    return launch(
         LocalCluster,
         worker_class=WatchedNanny,
         num_threads=max(1, CPU_COUNT // (workers * threads_per_worker)),
@@ -112,7 +114,7 @@ def start_processes(
         n_workers=workers,
         threads_per_worker=threads_per_worker,
         memory_limit=memory_limit or 0,
-        dashboard_address=_dashboard(dashboard_address),
+        dashboard_address=choose_dashboard(dashboard_address),
         network=network,
     )
 
@@ -150,15 +152,15 @@ def start_gpus(
             "for processes on the CPU, or run on a machine with a GPU."
         )
         raise ClusterError(msg)
-    asked = {} if num_workers is None else {"n_workers": num_workers}
-    return _start(
+    asked: dict[str, Any] = {} if num_workers is None else {"n_workers": num_workers}
+    return launch(
         import_module("dask_cuda").LocalCUDACluster,
         num_threads=max(1, CPU_COUNT // (num_workers or count_gpus())),
         allowed_failures=allowed_failures,
         threads_per_worker=1,
         memory_limit=memory_limit or 0,
         device_memory_limit=0,
-        dashboard_address=_dashboard(dashboard_address),
+        dashboard_address=choose_dashboard(dashboard_address),
         network=network,
         **asked,
     )
@@ -179,8 +181,14 @@ def count_gpus() -> int:
     return min(len(chosen), found) if chosen and found else found
 
 
-def _dashboard(address: str | None) -> str:
-    """Address of the dashboard: a free port of this machine by default."""
+def choose_dashboard(address: str | None) -> str:
+    """Address of the dashboard: a free port of this machine by default.
+
+    Raises
+    ------
+    ClusterError
+        If one was asked for and bokeh is not installed.
+    """
     if address is not None and not _has_bokeh():
         msg = (
             f"a dashboard at {address} needs bokeh, which is not installed. Install it "
@@ -194,16 +202,44 @@ def _has_bokeh() -> bool:
     return find_spec("bokeh") is not None
 
 
-def _start(
-    make: Any, *, num_threads: int, allowed_failures: int, network: Network, **arguments: Any
-) -> DaskExecutor:
-    """Start a cluster and connect to it."""
+def launch(
+    make: Any,
+    *,
+    num_threads: int,
+    allowed_failures: int,
+    network: Network,
+    changes: Mapping[str, Any] | None = None,
+    executor_type: Callable[..., E] = DaskExecutor,  # type: ignore[assignment]
+    **arguments: Any,
+) -> E:
+    """Start a cluster and connect to it.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the cluster from ``arguments``, ``host`` or ``interface``, and certificates.
+    num_threads, allowed_failures : int
+        See `settings`.
+    network : Network
+        Where its scheduler listens.
+    changes : mapping
+        Settings other than `settings`.
+    executor_type : callable
+        Makes the executor.
+    **arguments
+        Further ones of ``make``.
+
+    Raises
+    ------
+    ClusterError
+        If it cannot be started.
+    """
     where: dict[str, Any] = {**network.listens}
     if network.has_certificates:
         where |= {"security": network.security(), "protocol": "tls://"}
     elif network.is_open:
         logger.warning(OPEN)
-    chosen = settings(num_threads, allowed_failures=allowed_failures)
+    chosen = settings(num_threads, allowed_failures=allowed_failures) | dict(changes or {})
     names = chosen["distributed.nanny.pre-spawn-environ"]
     before = {name: os.environ.get(name) for name in names}
     executor = None
@@ -211,7 +247,7 @@ def _start(
         with dask.config.set(chosen), _hold_interrupts():
             cluster = make(**where, silence_logs=logging.CRITICAL, **arguments)
             client = Client(cluster, set_as_default=False)
-            executor = DaskExecutor(
+            executor = executor_type(
                 client, cluster=cluster, has_dashboard=_has_bokeh(), environment=before
             )
     except KeyboardInterrupt:
@@ -220,8 +256,8 @@ def _start(
         raise
     except (RuntimeError, OSError, TimeoutError, ValueError) as error:
         msg = (
-            f"worker processes could not be started: {error}. If this is a script, keep its work "
-            'under if __name__ == "__main__":, because each worker imports the script.'
+            f"the cluster could not be started: {error}. If this is a script, keep its work under "
+            'if __name__ == "__main__":, because each worker process imports the script.'
         )
         raise ClusterError(msg) from error
     return executor

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from volproc.cluster.jobs import JobPool
 from volproc.cluster.network import Network
 from volproc.cluster.session import HereExecutor, Session, ThreadExecutor
 from volproc.core.errors import ClusterError, nearest
 
-KINDS = ("serial", "synchronous", "threads", "local", "cuda")
+KINDS = ("serial", "synchronous", "threads", "local", "cuda", "slurm")
 """Words that `connect` knows; anything else is the address of a scheduler."""
 
 
@@ -24,6 +26,9 @@ def connect(
     timeout_s: float = 5.0,
     allowed_failures: int = 10,
     network: Network | None = None,
+    pools: Mapping[str, JobPool] | None = None,
+    log_folder: str = "slurm-logs",
+    period_s: float = 30.0,
 ) -> Session:
     """Start or reach something that runs tasks.
 
@@ -32,8 +37,8 @@ def connect(
     spec : str
         ``serial`` (or ``synchronous``): in this thread. ``threads``: in threads of this process.
         ``local``: in processes on this machine. ``cuda``: in one process a GPU of this machine.
-        ``tcp://HOST:PORT``: on a Dask scheduler that runs already; or the path of its scheduler
-        file.
+        ``slurm``: in jobs of SLURM. ``tcp://HOST:PORT`` or ``tls://HOST:PORT``: on a Dask
+        scheduler that runs already; or the path of its scheduler file.
     num_workers : int, optional
         Threads of ``threads``, processes of ``local`` and ``cuda``. By default one a core that
         this process may use, one a GPU.
@@ -91,6 +96,17 @@ def connect(
             dashboard_address=dashboard_address,
             allowed_failures=allowed_failures,
             network=network or Network(),
+        )
+    if spec == "slurm":
+        from volproc.cluster.slurm import start_slurm  # loads distributed
+
+        return start_slurm(
+            pools or {},
+            network=network or Network(),
+            log_folder=log_folder,
+            dashboard_address=dashboard_address,
+            allowed_failures=allowed_failures,
+            period_s=period_s,
         )
     if "://" in spec or spec.endswith(".json") or Path(spec).is_file():
         from volproc.cluster.reach import reach  # loads distributed: only where it is used

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol
 
 
 class Executor(Protocol):
@@ -28,6 +28,31 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop what this executor started."""
         ...
+
+
+def pool_of(executor: Executor, kind: Literal["gpu", "cpu"]) -> Executor:
+    """Part of an executor that is meant for work with a network, or for work without.
+
+    Parameters
+    ----------
+    executor : Executor
+        One that has several kinds of workers names them in ``pools``.
+    kind : {"gpu", "cpu"}
+        Whether the work needs a network.
+
+    Returns
+    -------
+    part : Executor
+        The executor itself where all its workers are alike.
+
+    Examples
+    --------
+    >>> executor = SerialExecutor()
+    >>> pool_of(executor, "cpu") is executor
+    True
+    """
+    pools: Mapping[str, Executor] = getattr(executor, "pools", {})
+    return pools.get(kind, executor)
 
 
 class SerialExecutor:
