@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import zarr
+from dask.array.core import normalize_chunks, slices_from_chunks
 
 from volproc.core.errors import (
     ExistsError,
@@ -183,6 +184,31 @@ def test_the_parts_of_a_pyramid_are_built_in_any_order(tmp_path, kind):
         sink.seal()
     for level in range(3):
         one, other = (read(tmp_path / f"{name}.zarr", level=level) for name in ("whole", "parts"))
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["labels", "intensity"])
+@pytest.mark.parametrize(
+    ("block", "depth"),
+    [((20, 64, 80), 1), ((10, 32, 40), 0), ((40, 128, 160), 2), ((70, 64, 80), 1)],
+)
+def test_blocks_fill_the_levels_that_they_can(tmp_path, kind, block, depth):
+    voxels = noise((70, 150, 301))
+    options = {"kind": kind, "chunks": (10, 32, 40)}
+    sink = begin(tmp_path / "whole.zarr", voxels.shape, **options)
+    sink.write(whole(voxels.shape), voxels)
+    sink.finish()
+    sink = begin(tmp_path / "through.zarr", voxels.shape, **options)
+    cuts = normalize_chunks(block, voxels.shape)
+    assert sink.depth(cuts) == depth
+    for region in slices_from_chunks(cuts):
+        sink.write_through(region, voxels[region], depth)
+    for number, parts in enumerate(sink.pyramid(), start=1):
+        for part in parts if number > depth else []:
+            sink.build(number, part)
+    sink.seal()
+    for level in range(3):
+        one, other = (read(tmp_path / f"{n}.zarr", level=level) for n in ("whole", "through"))
         np.testing.assert_array_equal(one, other)
 
 

@@ -108,10 +108,32 @@ class PyramidPart(NamedTuple):
 
 @runtime_checkable
 class PyramidSink(Sink, Protocol):
-    """An array whose coarser copies can be made part by part, by any number of processes."""
+    """An array with coarser copies, its levels, that any number of processes can make.
+
+    The first levels may be written with the blocks (`depth`, `write_through`), the others are
+    built part by part from the level below, and then `seal` ends it. `finish` alone does all.
+    """
+
+    def depth(self, cuts: tuple[tuple[int, ...], ...]) -> int:
+        """Levels that blocks of a grid can fill by themselves: no two share a storage chunk.
+
+        Parameters
+        ----------
+        cuts : tuple of tuple of int
+            Sizes of the blocks along each axis, as Dask gives them.
+        """
+        ...
+
+    def write_through(self, region: Region, block: npt.NDArray[Any], depth: int) -> None:
+        """Write one region, and what it is in the first ``depth`` coarser levels."""
+        ...
+
+    def coarsened(self, region: Region, level: int) -> Region:
+        """Voxels of a coarser level that a region which `depth` allows is in it."""
+        ...
 
     def pyramid(self) -> list[list[PyramidPart]]:
-        """Parts of each level, from the finest coarser one on."""
+        """Parts of each coarser level, from the finest on."""
         ...
 
     def build(self, level: int, part: PyramidPart) -> None:
@@ -119,5 +141,5 @@ class PyramidSink(Sink, Protocol):
         ...
 
     def seal(self) -> None:
-        """Move to the final name: all levels are built. `finish` does both."""
+        """Move to the final name: all levels are made."""
         ...

@@ -13,6 +13,7 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+from dask._task_spec import Alias
 from dask.delayed import Delayed
 
 from volproc.core.arrays import PyramidPart, PyramidSink, Sink
@@ -33,6 +34,11 @@ from volproc.graph.layers import (
 def writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
     """Lazy value that writes all chunks of an aligned array, and finishes the output."""
     name = unique_name("write")
+    write: Any = partial(_write, sink)
+    depth = 0
+    if isinstance(sink, PyramidSink):
+        depth = sink.depth(array.chunks[array.ndim - len(sink.shape) :])
+        write = partial(_write_through, sink, depth)
     tasks: Graph = {}
     regions: dict[Any, Region] = {}
     last = None
@@ -42,26 +48,47 @@ def writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
         before = None if sink.is_parallel or last is None else ref(last)
         last = (f"{name}-chunk", *chunk.index)
         block = ref((array.name, *chunk.index))
-        tasks[last] = new_task(last, partial(_write, sink, region), block, before)
+        tasks[last] = new_task(last, write, region, block, before)
         regions[last] = region
+    graph, written = _fused(array, name, tasks) if is_alone else (tasks, {})
+    regions = {written.get(key, key): region for key, region in regions.items()}
+    levels: Graph = {}
+    finish: Any = partial(_finish, sink)
+    if isinstance(sink, PyramidSink):
+        levels = _build_levels(name, sink, regions, depth)
+        finish = partial(_seal, sink)
+    merged, root = tree(f"{name}-tree", [*regions, *levels], _nothing)
+    merged[name] = new_task(name, finish, ref(root))
+    depends_on = () if is_alone else (array,)
+    return new_value(name, graph | levels | merged, depends_on=depends_on)
+
+
+def _fused(array: da.Array, name: str, tasks: Graph) -> tuple[Graph, dict[Any, Any]]:
+    """Make one task of what makes a chunk and what writes it, so that the chunk stays put.
+
+    Returns
+    -------
+    graph : dict
+        All tasks.
+    written : dict
+        Keys of the tasks that write, where they have other ones now.
+    """
     ones = tuple((1,) * n for n in array.numblocks)
     chunks = new_array(
         f"{name}-chunk", tasks, cuts=ones, dtype=np.dtype(object), depends_on=[array]
     )
-    if is_alone:  # what makes a chunk and what writes it become one task: the chunk stays put
-        (chunks,) = dask.optimize(chunks)
-    levels = _build_levels(name, sink, regions) if isinstance(sink, PyramidSink) else {}
-    merged, root = tree(f"{name}-tree", [*tasks, *levels], _nothing)
-    finish = _seal if isinstance(sink, PyramidSink) else _finish
-    merged[name] = new_task(name, partial(finish, sink), ref(root))
-    return new_value(name, levels | merged, depends_on=[chunks])
+    (chunks,) = dask.optimize(chunks)
+    graph = dict(chunks.__dask_graph__())
+    # Dask leaves a task under the old key that only names the new one.
+    written = {key: graph.pop(key).target for key in tasks if isinstance(graph[key], Alias)}
+    return graph, written
 
 
-def _build_levels(name: str, sink: PyramidSink, regions: dict[Any, Region]) -> Graph:
-    """Tasks that make the coarser levels: each part as soon as what it is made from is written."""
+def _build_levels(name: str, sink: PyramidSink, regions: dict[Any, Region], depth: int) -> Graph:
+    """Tasks that make the levels which the blocks do not fill: each part as soon as it can be."""
     tasks: Graph = {}
-    below = _Cut(regions)
-    for level, parts in enumerate(sink.pyramid(), start=1):
+    below = _Cut({key: sink.coarsened(region, depth) for key, region in regions.items()})
+    for level, parts in list(enumerate(sink.pyramid(), start=1))[depth:]:
         made = {(f"{name}-level-{level}", i): part for i, part in enumerate(parts)}
         for key, part in made.items():
             build = partial(_build, sink, level, part)
@@ -90,6 +117,11 @@ class _Cut:
 def _write(sink: Sink, region: Region, block: Any, before: Any) -> None:
     del before
     sink.write(region, block)
+
+
+def _write_through(sink: PyramidSink, depth: int, region: Region, block: Any, before: Any) -> None:
+    del before
+    sink.write_through(region, block, depth)
 
 
 def _build(sink: PyramidSink, level: int, part: PyramidPart, written: Any) -> None:

@@ -164,6 +164,18 @@ class CopickSink:
         """Complete the pyramid, and let the project see the member."""
         self.store.finish()
 
+    def depth(self, cuts: tuple[tuple[int, ...], ...]) -> int:
+        """Levels that blocks of a grid can fill by themselves."""
+        return self.store.depth(cuts)
+
+    def write_through(self, region: Region, block: npt.NDArray[Any], depth: int) -> None:
+        """Write one region, and what it is in the first ``depth`` coarser levels."""
+        self.store.write_through(region, block, depth)
+
+    def coarsened(self, region: Region, level: int) -> Region:
+        """Voxels of a coarser level that a region is in it."""
+        return self.store.coarsened(region, level)
+
     def pyramid(self) -> list[list[PyramidPart]]:
         """Parts of each coarser level."""
         return self.store.pyramid()

@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from volproc.core.arrays import Sink
 from volproc.core.errors import AddressError, FormatError
 from volproc.io.array_axes import Cut, cut_volume, guess_axes
 from volproc.io.formats import Format, Header, Selection, Target
 from volproc.io.lengths import size_from_attributes
 from volproc.io.ngff import channel_names, physical_frame, pick_level, read_multiscale
-from volproc.io.omezarr_write import create_channels, create_omezarr
+from volproc.io.omezarr_write import OmeZarrSink, create_channels, create_omezarr
 from volproc.io.zarr_array import Store, join_key, read_array_meta, read_json
 from volproc.io.zarr_source import ZarrSource, array_stamp
 from volproc.io.zarr_tree import Node, find_node, is_store, split_address, store_root
@@ -66,7 +65,7 @@ class OmeZarr(Format):
             )
         return _read_plain(node, address, selection)
 
-    def create(self, target: Target) -> Sink:
+    def create(self, target: Target) -> OmeZarrSink:
         """Begin an OME-Zarr 0.4 image with a pyramid."""
         return create_omezarr(target)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import zarr
 from numcodecs import Blosc
 
-from volproc.core.arrays import PyramidPart, Sink
+from volproc.core.arrays import PyramidPart
 from volproc.core.errors import FormatError, ResumeError, ShapeError
 from volproc.core.types import Region, Shape, region_shape
 from volproc.core.volume import check_voxel_size
@@ -99,8 +99,36 @@ class OmeZarrSink:
                 f"of shape {expected}. Cut the block to the region."
             )
             raise ShapeError(msg)
-        lead = (slice(None),) if self.channels else ()
-        self._array(0)[(*lead, *region)] = fit_dtype(block, self.dtype, self.address)
+        self._put(0, region, fit_dtype(block, self.dtype, self.address))
+
+    def depth(self, cuts: tuple[tuple[int, ...], ...]) -> int:
+        """Levels whose storage chunks lie in one block of a grid each."""
+        bounds = [list(accumulate(cut)) for cut in cuts]
+        fitting = 0
+        for level in self._levels()[1:]:
+            wide = [c * f for c, f in zip(self._chunks_of(level), level.factors, strict=True)]
+            if any(b % w for found, w in zip(bounds, wide, strict=True) for b in found[:-1]):
+                break
+            fitting += 1
+        return fitting
+
+    def write_through(self, region: Region, block: npt.NDArray[Any], depth: int) -> None:
+        """Write one region, and what it is in the first ``depth`` coarser levels."""
+        self.write(region, block)
+        levels = self._levels()
+        coarse = fit_dtype(block, self.dtype, self.address)
+        lead = (1,) if self.channels else ()
+        for number in range(1, depth + 1):
+            steps = level_steps(levels[number - 1], levels[number])
+            coarse = shrink(coarse, (*lead, *steps), self.kind)
+            self._put(number, self.coarsened(region, number), coarse)
+
+    def coarsened(self, region: Region, level: int) -> Region:
+        """Voxels of a coarser level that a region is in it; its end is rounded up."""
+        factors = self._levels()[level].factors
+        return tuple(
+            slice(r.start // f, -(-r.stop // f)) for r, f in zip(region, factors, strict=True)
+        )
 
     def finish(self) -> None:
         """Build the pyramid, write the metadata, and move to the final name."""
@@ -144,6 +172,10 @@ class OmeZarrSink:
             if number or not (folder / ".zarray").exists():
                 _make_array(folder, level.shape, self.dtype, self._chunks_of(level), self.channels)
 
+    def _put(self, level: int, region: Region, block: npt.NDArray[Any]) -> None:
+        lead = (slice(None),) if self.channels else ()
+        self._array(level)[(*lead, *region)] = block
+
     def _levels(self) -> list[PyramidLevel]:
         return plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
 
@@ -154,7 +186,7 @@ class OmeZarrSink:
         return zarr.Array(_directory(self.partial / str(level)), write_empty_chunks=False)
 
 
-def create_omezarr(target: Target) -> Sink:
+def create_omezarr(target: Target) -> OmeZarrSink:
     """Begin an OME-Zarr image.
 
     Raises
