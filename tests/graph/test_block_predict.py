@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from volproc.graph.block_predict import PredictWork, Product, predict_block, quantize
+from volproc.graph.block_predict import Product, predict_block, quantize
 from volproc.graph.predict import Settings, make_job
+from volproc.graph.predict_work import PredictWork
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
 from volproc.io.open import open_

@@ -89,6 +89,18 @@ class ResumeError(VolprocError, RuntimeError):
     """An unfinished output that was begun with other settings, weights or input."""
 
 
+class SpillError(VolprocError, RuntimeError):
+    """Sums that a block left for its neighbour, and that are missing or damaged."""
+
+
+class OutOfMemoryError(VolprocError, MemoryError):
+    """Work that found no memory on its device; less of it at once may fit."""
+
+
+class InputChangedError(VolprocError, RuntimeError):
+    """An input that was written to, or went away, while it was read."""
+
+
 class VerifyError(VolprocError, RuntimeError):
     """A run that cannot be verified: its record is missing, or its input or model has changed."""
 

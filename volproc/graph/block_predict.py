@@ -115,6 +115,12 @@ def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, 
     -------
     facts : dict
         ``patches`` computed, ``passes`` through the network, ``bytes_read``, ``time_s``.
+
+    Raises
+    ------
+    SpillError
+        If what an earlier neighbour left is missing or damaged; what this block gives to others
+        is written by then.
     """
     begin = time.perf_counter()
     block = job.grid[index]
@@ -152,18 +158,6 @@ def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, 
         "bytes_read": read,
         "time_s": time.perf_counter() - begin,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class PredictWork:
-    """`predict_block` with all but the index bound; picklable, unlike a lambda."""
-
-    job: PredictJob
-    scaling: Scaling
-
-    def __call__(self, index: Index) -> dict[str, Any]:
-        """Predict one block."""
-        return predict_block(self.job, self.scaling, index)
 
 
 def finish_region(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -116,15 +117,32 @@ class Ledger:
 
     def done(self, stage: str) -> set[Index]:
         """Blocks of a stage that are finished."""
-        found = set()
-        for path in (Path(self.folder) / stage).glob("*/*.json"):
+        return {index for index, _ in self.finished(stage)}
+
+    def finished(
+        self, stage: str, row: int | None = None
+    ) -> Iterator[tuple[Index, dict[str, Any]]]:
+        """Blocks of a stage that are finished, each with what was noted of it.
+
+        Parameters
+        ----------
+        stage : str
+            The stage.
+        row : int
+            Only blocks with this first index.
+        """
+        folder = "*" if row is None else str(row)
+        for path in (Path(self.folder) / stage).glob(f"{folder}/*.json"):
             try:
                 index = tuple(map(int, path.stem.split(".")))
             except ValueError:
                 continue  # no marker
-            if self._read(path) is not None:
-                found.add(index)
-        return found
+            if (facts := self._read(path)) is not None:
+                yield index, facts
+
+    def revoke(self, stage: str, index: Index) -> None:
+        """Take the marker of a block away: what it left is damaged."""
+        self._path(stage, index).unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Facts of a marker; None where it is missing, damaged or of another run."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from volproc.core.errors import SpillError
 from volproc.core.types import Index
 from volproc.io.chunk_files import write_array
 
@@ -29,11 +31,27 @@ class Spill:
         """Leave the sums of one block over another's write region."""
         path = self._path(giver, taker)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_array(path, sums)
+        write_array(path, sums, trailer=_checksum(sums))
 
     def take(self, giver: Index, taker: Index) -> npt.NDArray[np.int64]:
-        """Fetch what a block left for another; it stays, in case the taker runs again."""
-        return np.load(self._path(giver, taker), allow_pickle=False)
+        """Fetch what a block left for another; it stays, in case the taker runs again.
+
+        Raises
+        ------
+        SpillError
+            If it is not there, as the taker was finished before, or if it is damaged.
+        """
+        path = self._path(giver, taker)
+        try:
+            with path.open("rb") as file:
+                sums: npt.NDArray[np.int64] = np.load(file, allow_pickle=False)
+                is_whole = file.read() == _checksum(sums)
+        except (FileNotFoundError, ValueError, EOFError):
+            is_whole = False
+        if not is_whole:
+            msg = f"{path} is missing or damaged. The block is computed without it."
+            raise SpillError(msg)
+        return sums
 
     def drop(self, giver: Index) -> None:
         """Remove a block's strips: all its takers are finished."""
@@ -41,3 +59,7 @@ class Spill:
 
     def _path(self, giver: Index, taker: Index) -> Path:
         return Path(self.folder) / ".".join(map(str, giver)) / f"{'.'.join(map(str, taker))}.npy"
+
+
+def _checksum(sums: npt.NDArray[np.int64]) -> bytes:
+    return crc32(np.ascontiguousarray(sums)).to_bytes(4, "little")

@@ -121,10 +121,21 @@ class ChunkFiles:
         return Path(self.folder) / f"{'.'.join(map(str, index))}.{ending}"
 
 
-def write_array(path: Path, array: npt.NDArray[Any]) -> int:
-    """Write an ``.npy`` file that appears only when it is whole; return its bytes."""
+def write_array(path: Path, array: npt.NDArray[Any], *, trailer: bytes = b"") -> int:
+    """Write an ``.npy`` file that appears only when it is whole; return its bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is there.
+    array : ndarray
+        What is written.
+    trailer : bytes
+        Put after the array, where `numpy.load` does not look.
+    """
     with _whole(path) as file:
         np.save(file, array, allow_pickle=False)
+        file.write(trailer)
     return path.stat().st_size
 
 

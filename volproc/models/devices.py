@@ -41,6 +41,17 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return device
 
 
+def device_bytes(device: torch.device) -> int | None:
+    """Memory of a GPU, bytes; None for the CPU.
+
+    What is free at this moment is not asked for: that would start CUDA in a process that only
+    plans, and take some of it.
+    """
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def choose_precision(device: torch.device) -> torch.dtype:
     """Return the type of numbers that a network computes with on a device.
 
@@ -84,3 +95,16 @@ def make_deterministic() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory is short, on a GPU or in the host."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
+    )
+
+
+def release_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

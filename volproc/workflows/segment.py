@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,18 +13,19 @@ import psutil
 from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import (
     ConfigError,
+    InputChangedError,
     ModelError,
     ResumeError,
 )
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor
 from volproc.core.model import ModelSpec
-from volproc.core.types import Index, Shape
+from volproc.core.types import Shape
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import PredictJob, PredictWork, Product, ProductKind
+from volproc.graph.block_predict import Product, ProductKind
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict import Settings, check_input, make_job
-from volproc.graph.run import run_stage
+from volproc.graph.predict_work import PredictWork, read_batches
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import write_bytes
@@ -35,12 +35,22 @@ from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.models.normalization import Scaling
 from volproc.plan.inference import Plan, make_plan
 from volproc.workflows.outputs import STAGE, STORY, Outputs
+from volproc.workflows.predict_stage import (
+    refuse_changed,
+    refuse_checksums,
+    revoke_damaged,
+    run_blocks,
+    write_checksums,
+)
 from volproc.workflows.record import named_beside, record_path, work_path, write_record
 
 Probabilities = Literal["none", "float16", "uint8"]
 
 SCALING_FILE = "scaling.json"
 """File of a work folder with the statistics of the volume: they are found once a run."""
+
+BATCHES_FILE = "batches.json"
+"""File of a work folder with the batch sizes that were tried where memory was short."""
 
 MIN_BLOCKS = 8
 """Blocks a worker gets at least, where the volume allows it."""
@@ -80,6 +90,9 @@ class SegmentTask:
     resume : bool
         Take outputs that exist for the result, where their record says that they were made as
         they would be made now; they are refused otherwise.
+    checksums : bool
+        Keep a checksum of the stored chunks of each block, and look at it before a block of a
+        killed run counts as finished. OME-Zarr only; sizes of chunk files are looked at always.
     """
 
     address: str
@@ -95,6 +108,7 @@ class SegmentTask:
     host_limit: int | None = None
     overwrite: bool = False
     resume: bool = False
+    checksums: bool = False
 
     def open(self) -> Volume:
         """Open the input; only its head is read."""
@@ -192,6 +206,8 @@ def segment(
         return SegmentReport(
             task.output, task.probabilities_address, record, plan, len(plan.grid), was_finished=True
         )
+    if task.checksums:
+        refuse_checksums(outputs.addresses)
     outputs.refuse(runner)
     known = _known_scaling(task, description) or _find_scaling(task, volume, spec, runner, observe)
     ledger = outputs.begin(description, observe)
@@ -206,14 +222,21 @@ def segment(
             Spill(str(Path(ledger.folder) / "spill")),
             tuple(Product(kind, sink) for kind, sink in sinks.items()),
         )
-        work = PredictWork(job, Scaling(**known["scaling"]))
-        num_skipped = _run_blocks(job, work, ledger, runner, observe)
+        notes = Path(ledger.folder) / BATCHES_FILE
+        work = PredictWork(job, Scaling(**known["scaling"]), task.checksums, str(notes))
+        revoke_damaged(work, ledger, runner, observe)
+        num_skipped = run_blocks(work, ledger, runner, observe)
+        refuse_changed(task.open, _source(volume))
+        batches = read_batches(notes)
+        write_checksums(task.output, work, ledger)
         observe(Event("note", STAGE, text="writing pyramids and attributes"))
         outputs.finish(sinks, ledger)
-    except (ModelError, ConfigError):
+    except (ModelError, ConfigError, InputChangedError):
         outputs.abandon(sinks, ledger)
         raise
     facts = {**description, **_facts(task, volume, spec), **known}
+    if batches:
+        facts["smaller_batches"] = batches
     record = write_record(task.output, STORY, facts)
     ledger.remove()
     return SegmentReport(task.output, task.probabilities_address, record, plan, num_skipped)
@@ -242,7 +265,10 @@ def _known_scaling(task: SegmentTask, description: dict[str, Any]) -> dict[str, 
     path = folder / SCALING_FILE
     if not (path.is_file() and Ledger.is_begun(folder, description)):
         return {}
-    return json.loads(path.read_text())
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError:
+        return {}  # damaged: they are found again
 
 
 def _facts(task: SegmentTask, volume: Volume, spec: ModelSpec) -> dict[str, Any]:
@@ -343,38 +369,6 @@ def _wanted(volume: Volume, description: dict[str, Any]) -> dict[str, Any]:
     cut = ("chunks",)
     wanted = {key: value for key, value in description.items() if key not in cut}
     return {**wanted, "voxel_size_angstrom": volume.voxel_size}
-
-
-def _run_blocks(
-    job: PredictJob, work: PredictWork, ledger: Ledger, runner: Executor, observe: Observer
-) -> int:
-    """Predict all blocks that are not finished; return how many were."""
-    done = ledger.done(STAGE)
-    run_stage(
-        STAGE,
-        job.grid.indices(),
-        work,
-        executor=runner,
-        observe=observe,
-        ledger=ledger,
-        needs=job.needs,
-        collect=_drop_spill(job, done),
-        total=len(job.grid),
-    )
-    return len(done)
-
-
-def _drop_spill(job: PredictJob, done: set[Index]) -> Callable[[Index, Any], None]:
-    """Remove a block's strips once the last neighbour has taken its own."""
-    finished = set(done)
-
-    def collect(index: Index, facts: Any) -> None:
-        finished.add(index)
-        for giver in job.needs(index):
-            if finished.issuperset(job.patches.neighbours(job.grid, giver)[1]):
-                job.spill.drop(giver)
-
-    return collect
 
 
 def _source(volume: Volume) -> Source:
