@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
 from operator import attrgetter
 
@@ -9,11 +10,25 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.highlevelgraph import MaterializedLayer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import ShapeError
-from volproc.graph.layers import array_of, iterate_chunks, new_array, new_value, tree, unique_name
+from volproc.graph.layers import (
+    TaskLayer,
+    array_of,
+    iterate_chunks,
+    new_array,
+    new_data,
+    new_task,
+    new_value,
+    ref,
+    refs,
+    tree,
+    unique_name,
+    without_collector,
+)
 
 CUTS = ((2, 3), (7,), (5, 1, 5))
 
@@ -63,3 +78,46 @@ def test_unknown_chunk_sizes_are_refused() -> None:
     flat = da.from_array(np.arange(12), chunks=4)
     with pytest.raises(ShapeError, match="compute_chunk_sizes"):
         array_of(flat[flat > 3])
+
+
+@pytest.mark.parametrize("wanted", [{"b"}, {"c"}, {"a", "d"}, {"none of these"}])
+def test_a_layer_is_culled_to_what_is_needed(wanted: set[str]) -> None:
+    tasks = {
+        "a": new_task("a", int),
+        "b": new_task("b", abs, ref("a")),
+        "c": new_task("c", sum, refs(["a", "b", "elsewhere"])),
+        "d": new_task("d", abs, ref("elsewhere")),
+    }
+    culled, needs = TaskLayer(tasks, annotations={"retries": 2}).cull(set(wanted), set())
+    as_dask, as_dask_needs = MaterializedLayer(tasks).cull(set(wanted), set())
+    assert dict(culled) == dict(as_dask)
+    assert {key: set(of) for key, of in needs.items()} == as_dask_needs
+    assert culled.annotations == {"retries": 2}
+
+
+def test_a_layer_of_tuples_is_culled_too() -> None:
+    layer = TaskLayer({"a": (int,), "b": (abs, "a"), "c": (abs, "elsewhere")})
+    culled, needs = layer.cull({"b"}, {"a", "b", "c", "elsewhere"})
+    assert (set(culled), needs) == ({"a", "b"}, {"b": {"a"}, "a": set()})
+
+
+@without_collector()
+def fail_without_collector() -> None:
+    assert not gc.isenabled()
+    raise ZeroDivisionError
+
+
+def test_the_collector_rests_inside_only_and_stays_off_for_who_turned_it_off() -> None:
+    was_at_work = gc.isenabled()
+    try:
+        for before in (True, False):
+            gc.enable() if before else gc.disable()
+            with pytest.raises(ZeroDivisionError):
+                fail_without_collector()
+            assert gc.isenabled() is before
+    finally:
+        gc.enable() if was_at_work else gc.disable()
+
+
+def test_a_value_in_the_graph_is_its_own_result() -> None:
+    assert new_value("five", {"five": new_data("five", 5)}).compute() == 5

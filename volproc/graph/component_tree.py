@@ -33,6 +33,7 @@ from volproc.graph.layers import (
     ref,
     refs,
     unique_name,
+    without_collector,
 )
 from volproc.graph.scratch import Scratch
 from volproc.io.run_files import RunFiles
@@ -74,6 +75,7 @@ class ComponentTasks:
         return (f"{self.name}-block", *index)
 
 
+@without_collector()
 def components_of(
     array: da.Array,
     connectivity: int,

@@ -17,7 +17,15 @@ from volproc.core.types import region_shape
 from volproc.core.volume import Volume
 from volproc.graph.component_ids import Luts
 from volproc.graph.component_tree import ComponentTasks, components_of
-from volproc.graph.layers import Chunk, array_of, new_array, new_task, ref, unique_name
+from volproc.graph.layers import (
+    Chunk,
+    array_of,
+    new_array,
+    new_task,
+    ref,
+    unique_name,
+    without_collector,
+)
 from volproc.io.run_files import RunFiles
 from volproc.reduce.components import check_mask_type
 from volproc.reduce.faces import check_connectivity
@@ -87,6 +95,7 @@ def label(
     return labels_of(mask, plan, target)
 
 
+@without_collector()
 def labels_of(mask: Lazy, plan: ComponentTasks, dtype: np.dtype[Any]) -> tuple[Lazy, Delayed]:
     """Lazy labels of a mask whose components were planned with ``keeps_labels``, and their number.
 
@@ -103,8 +112,8 @@ def labels_of(mask: Lazy, plan: ComponentTasks, dtype: np.dtype[Any]) -> tuple[L
     name, tasks = unique_name("label"), dict(plan.tasks)
     paint = partial(_paint, files=plan.files, dtype=dtype)
     places = {
-        index: (ref(luts), place)
-        for luts, group in zip(plan.luts, plan.groups, strict=True)
+        index: (luts, place)
+        for luts, group in zip(map(ref, plan.luts), plan.groups, strict=True)
         for place, index in enumerate(group)
     }
     chunk: Chunk

