@@ -74,7 +74,7 @@ def sbatch(arguments: list[str]) -> None:
     lock.rmdir()
     if not (FOLDER / "hold").exists():
         begin(number, job)
-    print(number)
+    sys.stdout.write(f"{number}\n")
 
 
 def squeue(arguments: list[str]) -> None:
@@ -87,13 +87,13 @@ def squeue(arguments: list[str]) -> None:
             continue
         if job["pid"] is None and not (FOLDER / "hold").exists():
             begin(number, job)
-            print(number, "RUNNING")
+            sys.stdout.write(f"{number} RUNNING\n")
         elif job["pid"] is None:
-            print(number, "PENDING")
+            sys.stdout.write(f"{number} PENDING\n")
         elif is_alive(job):
-            print(number, "RUNNING")
+            sys.stdout.write(f"{number} RUNNING\n")
         elif (FOLDER / "linger").exists():
-            print(number, "COMPLETING")
+            sys.stdout.write(f"{number} COMPLETING\n")
 
 
 def scancel(arguments: list[str]) -> None:

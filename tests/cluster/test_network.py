@@ -37,7 +37,7 @@ def test_some_certificates_without_the_others_are_refused(tmp_path: Path) -> Non
     with pytest.raises(ClusterError, match="cert_file and key_file is missing"):
         Network(ca_file="ca.pem")
     with pytest.raises(ClusterError, match=r"the ca_file ca\.pem does not exist"):
-        Network(ca_file="ca.pem", cert_file="cert.pem", key_file="key.pem")
+        Network(ca_file="ca.pem", cert_file="cert.pem", key_file="key.pem").security()
     (tmp_path / "ca.pem").write_text("no certificate")
     path = str(tmp_path / "ca.pem")
     with pytest.raises(ClusterError, match=r"TLS cannot use .*Give PEM files"):

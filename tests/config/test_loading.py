@@ -164,7 +164,9 @@ def leaf_paths(tree: object, path: tuple[str, ...] = ()) -> set[tuple[tuple[str,
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("cluster-*.yaml")), ids=lambda p: p.stem)
 def test_the_shipped_cluster_files_are_valid(path: Path) -> None:
-    assert load(path, ClusterConfig).cluster in ("local", "cuda", "tcp://127.0.0.1:8786")
+    assert load(path, ClusterConfig).cluster in (
+        "local", "cuda", "slurm", "tcp://127.0.0.1:8786"
+    )  # fmt: skip
 
 
 def test_the_shipped_segment_file_is_valid() -> None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
     "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),
+    "cluster": ("volproc.cli.cluster:cluster", "Show what a cluster would be asked for."),
     "train": ("volproc.cli.train:train", "Train a model."),
 }
 """Name of a command → where it is, and its line in the help. A command's module is imported when

@@ -180,8 +180,9 @@ def cluster_options(function: F) -> F:
         click.option(
             "--cluster",
             metavar="WHERE",
-            help="serial (default), threads, local (processes), cuda (GPUs), tcp://HOST:PORT, a "
-            "scheduler file, or a YAML file with these settings.",
+            help="serial (default), threads, local (processes), cuda (GPUs), tcp://HOST:PORT, "
+            "tls://HOST:PORT, a scheduler file, or a YAML file with these settings and more, as "
+            "for jobs of SLURM.",
         ),
     ):
         function = option(function)
@@ -220,6 +221,7 @@ def open_cluster(
     ClusterError, ConfigError
         If it cannot be started or reached, or the file is wrong.
     """
+    from volproc.cli.cluster import job_pools, network_of
     from volproc.cluster import connect
     from volproc.config.cluster import ClusterConfig
     from volproc.config.loading import load
@@ -234,6 +236,10 @@ def open_cluster(
         memory_limit=memory_limit or settings.memory_limit_bytes,
         dashboard_address=settings.dashboard_address,
         timeout_s=settings.timeout_s,
+        network=network_of(settings),
+        pools=job_pools(settings),
+        log_folder=settings.log_folder,
+        period_s=settings.period_s,
     ) as session:
         # What fails on a cluster comes back as the error of a block; its own log would only
         # repeat that between the progress bars.

@@ -14,6 +14,9 @@ from volproc.core.errors import ClusterError
 if TYPE_CHECKING:
     from distributed import Security
 
+FILES = ("ca_file", "cert_file", "key_file")
+"""What TLS needs, PEM."""
+
 LOOPBACK = "127.0.0.1"
 """Reached from this machine only."""
 
@@ -53,15 +56,10 @@ class Network:
                 "listens. Give one of them."
             )
             raise ClusterError(msg)
-        files = {name: getattr(self, name) for name in ("ca_file", "cert_file", "key_file")}
-        lacks = [name for name, path in files.items() if not path]
-        if 0 < len(lacks) < len(files):
+        lacks = [name for name in FILES if not getattr(self, name)]
+        if 0 < len(lacks) < len(FILES):
             msg = f"TLS needs ca_file, cert_file and key_file, {' and '.join(lacks)} is missing."
             raise ClusterError(msg + " Give all three.")
-        for name, path in files.items():
-            if path and not Path(path).expanduser().is_file():
-                msg = f"the {name} {path} does not exist. Give the path of a PEM file."
-                raise ClusterError(msg)
 
     @property
     def has_certificates(self) -> bool:
@@ -84,14 +82,18 @@ class Network:
         Raises
         ------
         ClusterError
-            If a file is no certificate or key.
+            If a file is missing, or is no certificate or key.
         """
         from distributed import Security  # only where a scheduler is spoken to
 
         if not self.has_certificates:
             return Security()
-        paths = [str(Path(p).expanduser()) for p in (self.ca_file, self.cert_file, self.key_file)]
-        return secure(*paths)
+        paths = {name: Path(getattr(self, name)).expanduser() for name in FILES}
+        for name, path in paths.items():
+            if not path.is_file():
+                msg = f"the {name} {path} does not exist. Give the path of a PEM file."
+                raise ClusterError(msg)
+        return secure(*map(str, paths.values()))
 
 
 def secure(ca_file: str, cert_file: str, key_file: str) -> Security:
@@ -119,13 +121,26 @@ def secure(ca_file: str, cert_file: str, key_file: str) -> Security:
     return security
 
 
-def make_certificates(folder: Path) -> Network:
+def certificates_in(folder: Path, network: Network) -> Network:
+    """The same network with the certificates that `make_certificates` leaves in a folder."""
+    paths = {name: str(folder / f"{name.removesuffix('_file')}.pem") for name in FILES}
+    return Network(network.host, network.interface, **paths)
+
+
+def make_certificates(folder: Path, network: Network | None = None) -> Network:
     """Make an authority and a certificate for one run, in files that only this user can read.
 
     Parameters
     ----------
     folder : path
         Where; made if it is not there. Workers have to see it under the same name.
+    network : Network
+        Where the scheduler will listen.
+
+    Returns
+    -------
+    network : Network
+        The same with certificates.
 
     Raises
     ------
@@ -142,23 +157,20 @@ def make_certificates(folder: Path) -> Network:
             '(pip install "volproc[slurm]"), or give ca_file, cert_file and key_file.'
         )
         raise ClusterError(msg) from error
-    contents = {
-        "ca_file": made.tls_ca_file,
-        "cert_file": made.tls_worker_cert,
-        "key_file": made.tls_worker_key,
-    }
-    paths = {name: folder / f"{name.removesuffix('_file')}.pem" for name in contents}
+    contents = (made.tls_ca_file, made.tls_worker_cert, made.tls_worker_key)
+    network = certificates_in(folder, network or Network())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        for name, path in paths.items():
+        for name, content in zip(FILES, contents, strict=True):
+            path = getattr(network, name)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
-                file.write(contents[name])
+                file.write(content)
     except OSError as error:
         msg = f"certificates cannot be written into {folder}: {error}. Give another log_folder."
         raise ClusterError(msg) from error
-    return Network(**{name: str(path) for name, path in paths.items()})
+    return network
 
 
 def _is_loopback(host: str) -> bool:

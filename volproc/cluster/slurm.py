@@ -190,10 +190,7 @@ def start_slurm(
     made = None
     if not network.has_certificates:
         made = folder / f"certificates-{token}"
-        files = make_certificates(made)
-        network = Network(
-            network.host, network.interface, files.ca_file, files.cert_file, files.key_file
-        )
+        network = make_certificates(made, network)
     started: dict[str, PoolExecutor] = {}
     try:
         for kind in (kind for kind in KINDS if kind in pools):
