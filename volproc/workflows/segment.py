@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
-from volproc.core.arrays import Source, decoded_chunks
+from volproc.core.arrays import Source
 from volproc.core.errors import (
     ConfigError,
     InputChangedError,
@@ -33,8 +31,9 @@ from volproc.io.open import VoxelSize, open_
 from volproc.models.devices import choose_device
 from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.models.normalization import Scaling
-from volproc.plan.inference import Plan, make_plan
+from volproc.plan.inference import Plan
 from volproc.workflows.outputs import STAGE, STORY, Outputs
+from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
     refuse_changed,
     refuse_checksums,
@@ -51,9 +50,6 @@ SCALING_FILE = "scaling.json"
 
 BATCHES_FILE = "batches.json"
 """File of a work folder with the batch sizes that were tried where memory was short."""
-
-MIN_BLOCKS = 8
-"""Blocks a worker gets at least, where the volume allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +148,19 @@ class SegmentReport:
     """Whether an earlier run had finished all of it, and nothing was done now."""
 
 
-def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> Plan:
+def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> SegmentPlan:
     """Say what a segmentation will take, from heads of files alone.
 
     Raises
     ------
     VolprocError
-        What opening the input and reading the model raise. The plan is not validated.
+        What opening the input and reading the model raise, and if the network cannot take the
+        volume. The plan is not validated.
     """
     volume, spec = task.open(), read_spec(task.model)
-    return _plan(task, volume, spec, num_workers)
+    check_input(volume, spec)
+    planned = replace(task, chunks=_chosen_chunks(task))
+    return plan_run(planned, spec, Head.of(volume), num_workers=num_workers)
 
 
 def segment(
@@ -287,30 +286,17 @@ def _facts(task: SegmentTask, volume: Volume, spec: ModelSpec) -> dict[str, Any]
 
 
 def _plan(task: SegmentTask, volume: Volume, spec: ModelSpec, num_workers: int) -> Plan:
-    sizes = {"none": 0, "float16": 2, "uint8": 1}
-    if task.probabilities not in sizes:
-        msg = f'probabilities is "{task.probabilities}". Choose one of {", ".join(sizes)}.'
-        raise ConfigError(msg)
-    source = _source(volume)
-    job = task.settings.job(
-        spec,
-        shape=volume.shape,
-        dtype=volume.dtype,
-        storage_chunks=decoded_chunks(source),
-        probability_bytes=sizes[task.probabilities],
-    )
-    free = psutil.virtual_memory().available // num_workers
-    chunks = task.chunks
-    if chunks is None:
-        # An unfinished run keeps its blocks, whatever memory and workers there are today.
-        before = _unfinished(task).get("chunks")
-        chunks = tuple(before) if before else None
-    return make_plan(
-        job,
-        chunks=chunks,
-        host_limit=task.host_limit or int(free),
-        min_blocks=MIN_BLOCKS * num_workers,
-    )
+    chunks = _chosen_chunks(task)
+    return plan_head(task, spec, Head.of(volume), num_workers=num_workers, chunks=chunks)
+
+
+def _chosen_chunks(task: SegmentTask) -> Shape | None:
+    """Blocks that the task or its unfinished run has; None where they are free."""
+    if task.chunks is not None:
+        return task.chunks
+    # An unfinished run keeps its blocks, whatever memory and workers there are today.
+    before = _unfinished(task).get("chunks")
+    return tuple(before) if before else None
 
 
 def _unfinished(task: SegmentTask) -> dict[str, Any]:

@@ -1,0 +1,257 @@
+"""How fast a segmentation is here: a few blocks of the real data through the real network."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice, product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from volproc.core.errors import ConfigError
+from volproc.core.events import Observer, ignore
+from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.types import Index, Region, region_shape
+from volproc.core.volume import Volume
+from volproc.graph.block_predict import PredictJob, Product, predict_block
+from volproc.graph.predict import check_input, class_type, make_job
+from volproc.graph.run import run_stage
+from volproc.graph.spill import Spill
+from volproc.io.create import create
+from volproc.io.omezarr_write import create_channels
+from volproc.models.loading import load_model, read_spec
+from volproc.models.normalization import Scaling
+from volproc.plan.inference import WRITE_MULTIPLE, Plan
+from volproc.plan.patches import PatchGrid
+from volproc.plan.storage import reading_grid, storage_chunks
+from volproc.reduce.statistics import moments_block
+from volproc.workflows.plan import Rate, SegmentPlan
+
+if TYPE_CHECKING:
+    from volproc.core.model import ModelSpec
+    from volproc.workflows.segment import SegmentTask
+
+MAX_SHAPES = 4
+"""Shapes of blocks that are tried, the most frequent first."""
+
+MAX_PASSES = 400
+"""Passes through the network of all blocks together; blocks are made smaller where they would take
+more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateWork:
+    """Does one block as a run would, and says how long it took."""
+
+    job: PredictJob
+    scaling: Scaling
+
+    def __call__(self, index: Index) -> dict[str, Any]:
+        """Prepare what a run would find there, then predict the block."""
+        job = self.job
+        model = load_model(job.spec, job.device)
+        shape = (job.inference.batch_size, job.spec.channels, *job.spec.patch)
+        model(torch.zeros(shape, device=model.device))  # the first pass of a process is slower
+        for giver in job.needs(index):
+            strip = _shared(job, giver, index)
+            zeros = np.zeros((job.inference.num_classes, *region_shape(strip)), np.int64)
+            job.spill.give(giver, index, zeros)
+        return predict_block(job, self.scaling, index)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWork:
+    """Reads a block as the statistics do, and says how long it took a voxel."""
+
+    volume: Volume
+
+    def __call__(self, index: Index) -> dict[str, Any]:
+        """Read one block."""
+        source = self.volume.source
+        assert source is not None  # an opened volume has one
+        region = reading_grid(source.shape, source.chunks)[index].write
+        moments_block(np.zeros((1, 1, 1), source.dtype))  # compiles what it has to
+        begin = time.perf_counter()
+        moments_block(source.read(region))
+        return {"time_s": time.perf_counter() - begin, "voxels": prod(region_shape(region))}
+
+
+def calibrate(
+    task: SegmentTask,
+    found: SegmentPlan,
+    *,
+    executor: Executor | None = None,
+    observe: Observer = ignore,
+) -> Rate:
+    """Measure how fast workers are on a few blocks of a volume.
+
+    Parameters
+    ----------
+    task : SegmentTask
+        What is to be done. Nothing of its outputs is touched.
+    found : SegmentPlan
+        Its plan.
+    executor : Executor
+        Where blocks run; each worker gets one at least, since they slow each other down.
+    observe : callable
+        Takes events.
+
+    Returns
+    -------
+    rate : Rate
+        From blocks of the most frequent shapes, one of each.
+
+    Raises
+    ------
+    VolprocError
+        If the input, the model or the plan cannot be used.
+    OSError
+        If there is no room beside the output for what the blocks write meanwhile.
+
+    Notes
+    -----
+    Takes some `MAX_PASSES` passes and the memory of the plan. What is written goes to a folder
+    beside the output, which is removed.
+    """
+    runner = executor or SerialExecutor()
+    volume, spec = task.open(), read_spec(task.model)
+    check_input(volume, spec)
+    found.validate()
+    plan = _small_plan(found.plan)
+    with _job(task, volume, spec, plan) as job:
+        facts: list[dict[str, Any]] = []
+        chosen = choose_blocks(plan, runner.num_workers)
+        _run("calibrate", CalibrateWork(job, Scaling()), chosen, facts, runner, observe)
+    grid = reading_grid(volume.shape, found.head.chunks)
+    middle = tuple(n // 2 for n in grid.numblocks)
+    read: list[dict[str, Any]] = []
+    _run("reading", ReadWork(volume), [middle], read, runner, observe)
+    passes = sum(fact["passes"] for fact in facts)
+    return Rate(
+        pass_s=sum(fact["time_s"] for fact in facts) / passes,
+        voxel_s=read[0]["time_s"] / read[0]["voxels"],
+        num_blocks=len(facts),
+    )
+
+
+def choose_blocks(plan: Plan, num_blocks: int) -> list[Index]:
+    """Blocks of each distinct shape, as far as `MAX_SHAPES` allows, and of the first one more.
+
+    Parameters
+    ----------
+    plan : Plan
+        Whose blocks are chosen from.
+    num_blocks : int
+        Least number, as far as there are so many.
+
+    Notes
+    -----
+    Blocks are alike where they write as many voxels and own as many patches along each axis: no
+    block of a large volume is looked at for that.
+    """
+    axes = [_kinds(plan.patches, plan, axis) for axis in range(len(plan.chunks))]
+    shapes = [kinds for kinds in product(*(a.values() for a in axes)) if all(kinds)]
+    shapes.sort(key=lambda kinds: -prod(map(len, kinds)))
+    # The one in the middle: borders of tomograms are often empty.
+    chosen = {tuple(kind[len(kind) // 2] for kind in kinds): None for kinds in shapes[:MAX_SHAPES]}
+    more = islice(product(*shapes[0]), num_blocks + len(chosen))
+    for index in more:
+        if len(chosen) >= num_blocks:
+            break
+        chosen[index] = None
+    return sorted(chosen)
+
+
+def _kinds(patches: PatchGrid, plan: Plan, axis: int) -> dict[tuple[int, int], list[int]]:
+    """Blocks along an axis by their voxels and patches; those without patches are left out."""
+    chunk, size = plan.chunks[axis], plan.job.shape[axis]
+    counts = dict[int, int]()
+    for start in patches.starts[axis]:
+        block = max(start, 0) // chunk
+        counts[block] = counts.get(block, 0) + 1
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for block, count in counts.items():
+        kinds.setdefault((min(chunk, size - block * chunk), count), []).append(block)
+    return kinds
+
+
+def _small_plan(plan: Plan) -> Plan:
+    """Plan with blocks of few enough passes."""
+    chunks = list(plan.chunks)
+    while True:
+        small = Plan(plan.job, tuple(chunks), plan.host_limit, plan.device_limit)
+        passes = sum(
+            len(plan.patches.owned(small.grid[index].write)) * plan.job.num_views
+            for index in choose_blocks(small, 1)
+        )
+        axis = max(range(len(chunks)), key=lambda a: chunks[a])
+        if passes <= MAX_PASSES or chunks[axis] <= WRITE_MULTIPLE:
+            return small
+        chunks[axis] -= WRITE_MULTIPLE
+
+
+def _run(
+    stage: str,
+    work: Any,
+    indices: list[Index],
+    facts: list[dict[str, Any]],
+    runner: Executor,
+    observe: Observer,
+) -> None:
+    run_stage(
+        stage,
+        indices,
+        work,
+        executor=runner,
+        observe=observe,
+        collect=lambda _, fact: facts.append(fact),
+        total=len(indices),
+    )
+
+
+@contextmanager
+def _job(task: SegmentTask, volume: Volume, spec: ModelSpec, plan: Plan) -> Iterator[PredictJob]:
+    """Give what the blocks share, with outputs that are removed at the end."""
+    source = volume.source
+    assert source is not None  # an opened volume has one
+    with ExitStack() as stack:
+        place = Path(task.output).absolute().parent
+        if not place.is_dir():
+            msg = f"{place}, where the output goes, is not there. Make it, or choose another."
+            raise ConfigError(msg)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".calibrate-", dir=place))
+        frame: dict[str, Any] = {
+            "shape": volume.shape,
+            "voxel_size": volume.voxel_size,
+            "origin": volume.origin,
+            "chunks": storage_chunks(plan.chunks),
+        }
+        classes = create(f"{folder}/classes.zarr", dtype=class_type(spec), kind="labels", **frame)
+        stack.callback(classes.discard)
+        products = [Product("classes", classes)]
+        if task.probabilities != "none":
+            dtype = np.dtype(task.probabilities)
+            sink = create_channels(
+                f"{folder}/probabilities.zarr", names=spec.classes, dtype=dtype, **frame
+            )
+            stack.callback(sink.discard)
+            products.append(Product("probabilities", sink))
+        spill = Spill(f"{folder}/spill")
+        yield make_job(source, spec, task.settings, plan, spill, tuple(products))
+
+
+def _shared(job: PredictJob, giver: Index, taker: Index) -> Region:
+    """Part of one block's write region that another block's patches reach."""
+    extent = job.patches.extent(job.patches.owned(job.grid[giver].write))
+    write: Region = job.grid[taker].write
+    return tuple(
+        slice(max(e.start, w.start), min(e.stop, w.stop))
+        for e, w in zip(extent, write, strict=True)
+    )

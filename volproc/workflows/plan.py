@@ -1,0 +1,246 @@
+"""What a segmentation will take, from the head of its input alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from volproc.core.arrays import decoded_chunks
+from volproc.core.errors import ConfigError
+from volproc.core.model import ModelSpec
+from volproc.core.types import Shape
+from volproc.core.volume import Volume
+from volproc.models.devices import choose_device, device_bytes
+from volproc.plan.blocks import ChunkGrid
+from volproc.plan.inference import Plan, make_plan
+from volproc.plan.memory import format_bytes
+from volproc.plan.storage import decoded_ratio, reading_grid, storage_chunks
+
+if TYPE_CHECKING:
+    from volproc.workflows.segment import SegmentTask
+
+MIN_BLOCKS = 8
+"""Blocks a worker gets at least, where the volume allows it."""
+
+LATER_HALO = 16
+"""Halo of the later stage that a plan speaks of, voxels: that of a particle's radius."""
+
+PROBABILITY_BYTES = {"none": 0, "float16": 2, "uint8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a plan has to know of a volume.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (z, y, x), voxels.
+    dtype : dtype
+        Type of the voxels.
+    chunks : tuple of int
+        What storage reads at once, voxels.
+    decoded_chunks : tuple of int
+        What it has to decode at once: one voxel of a memory map.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    chunks: Shape
+    decoded_chunks: Shape
+
+    @classmethod
+    def of(cls, volume: Volume) -> Head:
+        """Head of an opened volume."""
+        assert volume.source is not None  # an opened volume has one
+        source = volume.source
+        return cls(volume.shape, volume.dtype, tuple(source.chunks), decoded_chunks(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a worker was, measured on a few blocks."""
+
+    pass_s: float
+    """Seconds a pass through the network, with all that a block does beside it."""
+
+    voxel_s: float
+    """Seconds a voxel of the statistics."""
+
+    num_blocks: int
+    """Blocks it was measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """A plan of a segmentation with what its run adds to the prediction.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the prediction.
+    head : Head
+        Of the volume.
+    num_readings : int
+        Times that the statistics read the volume.
+    num_workers : int
+        Calls that run at the same time.
+    """
+
+    plan: Plan
+    head: Head
+    num_readings: int
+    num_workers: int
+
+    @property
+    def num_tasks(self) -> int:
+        """Calls of all stages."""
+        statistics = len(reading_grid(self.head.shape, self.head.chunks))
+        return self.num_readings * statistics + len(self.plan.grid)
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes decoded from storage by all stages."""
+        volume = prod(self.head.shape) * self.head.dtype.itemsize
+        return self.num_readings * volume + self.plan.read_bytes
+
+    def work_s(self, rate: Rate) -> float:
+        """Seconds that one worker alone takes for all stages, at a rate."""
+        readings = self.num_readings * prod(self.head.shape)
+        return self.plan.num_passes * rate.pass_s + readings * rate.voxel_s
+
+    def duration_s(self, rate: Rate) -> float:
+        """Seconds that all workers take together, at a rate of each."""
+        # The last blocks leave workers idle: a run is no shorter than its blocks allow.
+        rounds = ceil(len(self.plan.grid) / self.num_workers)
+        return self.work_s(rate) * rounds / len(self.plan.grid)
+
+    def explain(self, rate: Rate | None = None) -> str:
+        """Lines for people.
+
+        Parameters
+        ----------
+        rate : Rate
+            Where it was measured; without one no time is given.
+        """
+        written = storage_chunks(self.plan.chunks)
+        later = reading_grid(self.head.shape, written)
+        halo = tuple(min(LATER_HALO, c) for c in later.chunks)
+        ratio = decoded_ratio(ChunkGrid(later.shape, later.chunks, halo), written)
+        num_blocks = len(self.plan.grid)
+        statistics = format_bytes(self.read_bytes - self.plan.read_bytes)
+        lines = [
+            self.plan.explain(),
+            f"          in storage chunks of {_size(written)}: blocks of {_size(later.chunks)} "
+            f"with a halo of {LATER_HALO} decode {ratio:.2f} times the volume later",
+            f"tasks     {self.num_tasks}: {num_blocks} predict, "
+            f"{self.num_tasks - num_blocks} read {statistics} for the statistics; one wave, "
+            f"{2 * self.num_workers} under way at a time",
+        ]
+        if rate is None:
+            lines.append("time      not known; --calibrate runs a few blocks to find out")
+        else:
+            said = describe_time(self.duration_s(rate), rate, self.num_workers)
+            lines.append(f"time      {said}")
+        return "\n".join(lines)
+
+    def validate(self) -> None:
+        """Refuse what cannot be done, as `volproc.plan.inference.Plan.validate` does."""
+        self.plan.validate()
+
+
+def plan_head(
+    task: SegmentTask,
+    spec: ModelSpec,
+    head: Head,
+    *,
+    num_workers: int = 1,
+    chunks: Shape | None = None,
+) -> Plan:
+    """Plan the prediction of a volume of which the head is known.
+
+    Parameters
+    ----------
+    task : SegmentTask
+        Settings, products and limits; its input is not looked at.
+    spec : ModelSpec
+        The model.
+    head : Head
+        Of the volume.
+    num_workers : int
+        Workers that share the memory of this machine, where the task gives no limit.
+    chunks : tuple of int
+        Blocks, where they are not to be chosen.
+
+    Returns
+    -------
+    plan : Plan
+        Not validated.
+
+    Raises
+    ------
+    ConfigError
+        If the task asks for probabilities of an unknown type.
+    """
+    if task.probabilities not in PROBABILITY_BYTES:
+        known = ", ".join(PROBABILITY_BYTES)
+        msg = f'probabilities is "{task.probabilities}". Choose one of {known}.'
+        raise ConfigError(msg)
+    job = task.settings.job(
+        spec,
+        shape=head.shape,
+        dtype=head.dtype,
+        storage_chunks=head.decoded_chunks,
+        probability_bytes=PROBABILITY_BYTES[task.probabilities],
+    )
+    return make_plan(
+        job,
+        chunks=chunks,
+        host_limit=task.host_limit or int(psutil.virtual_memory().available // num_workers),
+        device_limit=device_bytes(choose_device(task.settings.device)),
+        min_blocks=MIN_BLOCKS * num_workers,
+    )
+
+
+def plan_run(
+    task: SegmentTask, spec: ModelSpec, head: Head, *, num_workers: int = 1
+) -> SegmentPlan:
+    """Plan all stages of a segmentation; parameters are those of `plan_head`."""
+    found = plan_head(task, spec, head, num_workers=num_workers, chunks=task.chunks)
+    num_readings = 3 if spec.normalization == "percentile" else 1
+    return SegmentPlan(found, head, num_readings, num_workers)
+
+
+def describe_time(seconds: float, rate: Rate, num_workers: int) -> str:
+    """Say how long a run takes, and what that was measured on.
+
+    >>> describe_time(5400.0, Rate(0.25, 1e-8, 3), 4)
+    'about 1.5 hours with 4 workers: 0.25 s a pass, measured on 3 blocks'
+    """
+    return (
+        f"about {format_duration(seconds)} with {num_workers} worker{'s' * (num_workers > 1)}: "
+        f"{rate.pass_s:.3g} s a pass, measured on {rate.num_blocks} "
+        f"block{'s' * (rate.num_blocks > 1)}"
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """Write a time of which the first two digits are known.
+
+    >>> format_duration(41.7), format_duration(600), format_duration(9e6)
+    ('42 s', '10 minutes', '2500 hours')
+    """
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours < 100 else f"{hours:.0f} hours"
+
+
+def _size(shape: Shape) -> str:
+    return " × ".join(map(str, shape))
