@@ -117,7 +117,7 @@ def test_another_number_of_channels_is_refused(spec: ModelSpec) -> None:
         check_channels(spec, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 damaged", b"\x80\x04."])
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 damaged", b"\x80\x01."])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)

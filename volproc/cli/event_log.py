@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -76,13 +77,11 @@ def log_events(path: str | None) -> Iterator[Observer]:
 @contextmanager
 def _log_to(write: Callable[[str], object], name: str) -> Iterator[Observer]:
     """Write what happens between the first and the last line."""
-    from volproc import __version__
-
     log = _Log(write, name)
     log.write(
         "run",
         command=shlex.join(["volproc", *sys.argv[1:]]),
-        version=__version__,
+        version=version("volproc"),
         host=platform.node(),
         pid=os.getpid(),
     )

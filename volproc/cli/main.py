@@ -12,8 +12,9 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from time import monotonic
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +25,10 @@ FAILED = 1
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that end a run cleanly: Ctrl-C, what a scheduler sends, and a terminal that is closed."""
+
+SAME_S = 1.0
+"""Seconds in which a second signal is the same: timeout(1) sends one to the process and one to its
+group."""
 
 KEPT = "What is finished is kept. To go on:"
 ANEW = "Nothing is kept. To begin again:"
@@ -39,7 +44,7 @@ none for all others."""
 COMMANDS = {
     "demo": ("volproc.cli.demo:demo", "Make phantoms, segment them, find particles, score them."),
     "info": ("volproc.cli.info:info", "Say what is in volumes: format, size, voxel size."),
-    "plan": ("volproc.cli.segment:plan", "Say what a segmentation takes, before it runs."),
+    "plan": ("volproc.cli.plan:plan", "Say what a segmentation takes, before it runs."),
     "segment": ("volproc.cli.segment:segment", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in a class map."),
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
@@ -119,24 +124,35 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
     status = run(words)
-    stop.is_ending = True  # all is said: a signal need not wait for what Python has left to do
+    stop.is_over = True
     sys.exit(status)
 
 
 class Stop:
-    """What a signal does: the first ends the run, a second one does not wait for that."""
+    """What a signal does: the first ends the run, a later one does not wait for that.
 
-    def __init__(self) -> None:
-        self.is_ending = False
+    Parameters
+    ----------
+    clock : callable
+        Seconds since some time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._since_s: float | None = None
+        self.is_over = False
+        """Whether the run has ended, and only Python itself is still to end."""
 
     def __call__(self, number: int, frame: object) -> None:
         """Take a signal; workers are stopped on the way out."""
-        if self.is_ending:
+        now_s = self._clock()
+        if self.is_over or (self._since_s is not None and now_s - self._since_s > SAME_S):
             os._exit(128 + number)  # worker processes end when they miss this one
-        self.is_ending = True
-        # Not `print`: a signal may come in the middle of one.
-        os.write(2, b"\nStopping. The same signal again stops at once.\n")
-        raise KeyboardInterrupt(number)
+        if self._since_s is None:
+            self._since_s = now_s
+            # Not `print`: a signal may come in the middle of one.
+            os.write(2, b"\nStopping. The same signal again stops at once.\n")
+            raise KeyboardInterrupt(number)
 
 
 def run(arguments: list[str]) -> int:

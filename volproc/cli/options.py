@@ -257,7 +257,7 @@ def run_options(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     arguments : dict
         ``executor`` and ``observe``.
     """
-    from volproc.cli.performance import report_performance
+    from volproc.cluster.performance import report_performance
 
     where, report = options.pop("cluster"), options.pop("performance_report")
     limits = {name: options.pop(name) for name in ("workers", "memory_limit")}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, get_args
 
 from volproc.core.errors import ModelError
 from volproc.core.types import ZYX
@@ -89,17 +90,21 @@ class ModelSpec:
         Raises
         ------
         ModelError
-            If a key is missing or unknown.
+            If a key is missing or unknown, or a value of another type than it should be.
         """
-        values = dict(values)
-        for key in ("patch", "classes", "percentiles"):
-            if key in values:
-                values[key] = tuple(values[key])
         try:
-            return cls(**values)
-        except TypeError as error:
-            msg = f"the description of the model is not readable: {error}."
+            values = dict(values)
+            for key in ("patch", "classes", "percentiles"):
+                if key in values:
+                    values[key] = tuple(values[key])
+            spec = cls(**values)
+            _check_types(spec)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ModelError):
+                raise
+            msg = f"the description of the model is not readable: {error}. Get the original file."
             raise ModelError(msg) from error
+        return spec
 
     def fingerprint(self) -> str:
         """Hash of everything that the result depends on; the path of the weights is not."""
@@ -107,3 +112,24 @@ class ModelSpec:
         if self.sha256:
             values.pop("weights")
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _check_types(spec: ModelSpec) -> None:
+    """Refuse values of other types; a file may say anything."""
+    numbers = [*spec.percentiles, *spec.radii.values()]
+    if spec.voxel_size is not None:
+        numbers.append(spec.voxel_size)
+    texts = [spec.architecture, spec.weights, spec.sha256, *spec.classes, *spec.radii, *spec.params]
+    counts = [*spec.patch, spec.channels]
+    is_known = spec.normalization in get_args(Normalization) and len(spec.percentiles) == 2
+    is_sound = (
+        all(isinstance(n, int | float) and isfinite(n) for n in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(n, int) and not isinstance(n, bool) for n in counts)
+    )
+    if not is_known or not is_sound or spec.channels < 1 or (spec.voxel_size or 1) <= 0:
+        msg = (
+            f"the description of the model holds a value that cannot be: {spec}. Sizes are whole "
+            "numbers, names are texts, radii and voxel_size are Å. Correct it."
+        )
+        raise ModelError(msg)

@@ -28,6 +28,14 @@ from volproc.models.devices import (
     precision_context,
 )
 from volproc.models.networks import build, check_patch
+from volproc.models.trusted import (
+    TRUSTED,
+    check_output,
+    find_kind,
+    load_trusted,
+    read_description,
+    refuse_untrusted,
+)
 
 KEY = "volproc_model"
 VERSION = 1
@@ -60,7 +68,10 @@ class LoadedModel:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run one forward pass."""
         with torch.no_grad(), precision_context(self.device, self.precision):
-            return self.network(batch).float()
+            logits = self.network(batch)
+        if self.spec.architecture in TRUSTED:
+            logits = check_output(logits, batch, self.spec)
+        return logits.float()
 
 
 def save_model(path: str | Path, spec: ModelSpec, state_dict: Mapping[str, torch.Tensor]) -> str:
@@ -109,13 +120,16 @@ def save_whole(path: str | Path, content: dict[str, Any]) -> str:
     return digest
 
 
-def read_spec(address: str | Path) -> ModelSpec:
+def read_spec(address: str | Path, *, trust_model: bool = False) -> ModelSpec:
     """Read what a model is, without building it.
 
     Parameters
     ----------
     address : str or Path
         A model file, or the name of embedded weights: ``phantom-unet``.
+    trust_model : bool
+        Also take a TorchScript program or a pickled network, described by ``<file>.json``. Loading
+        one runs whatever its author put in.
 
     Returns
     -------
@@ -127,11 +141,23 @@ def read_spec(address: str | Path) -> ModelSpec:
     MissingFileError
         If there is no such file or name.
     ModelError
-        If the file is not a model of volproc.
+        If the file is not a model of volproc, or one of others that is not trusted or not
+        described.
     """
     path = _resolve(str(address))
+    kind = find_kind(path) if trust_model else ""
+    if kind and not _holds_weights(path):
+        return replace(read_description(path, kind), weights=str(path), sha256=_hash(path))
     content = _load(path)
-    return replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=_hash(path))
+    spec = replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=_hash(path))
+    if spec.architecture in TRUSTED:
+        msg = (
+            f"{path} calls itself {spec.architecture}, but holds weights of a model of volproc. "
+            "It was made by hand; get the original."
+        )
+        raise ModelError(msg)
+    _check_fit(spec, content["state_dict"], path)
+    return spec
 
 
 def read_weights(address: str | Path) -> dict[str, torch.Tensor]:
@@ -208,21 +234,56 @@ def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> Loaded
             f"expected {spec.sha256[:16]}…. Use the original file, or describe this one anew."
         )
         raise ModelError(msg)
-    params = {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
+    params = build_arguments(spec)
     check_patch(spec.architecture, params, spec.patch)
-    network = build(spec.architecture, **params)
-    try:
-        network.load_state_dict(read_weights(path), strict=True)
-    except RuntimeError as error:
-        msg = (
-            f"the weights in {path} do not fit {spec.architecture} with {params}: "
-            f"{_first_lines(error)}. Use the description stored in the file (read_spec)."
-        )
-        raise ModelError(msg) from error
+    if spec.architecture in TRUSTED:
+        network = load_trusted(replace(spec, weights=str(path)))
+    else:
+        network = build(spec.architecture, **params).eval().requires_grad_(False)
+        try:
+            network.load_state_dict(read_weights(path), strict=True)
+        except RuntimeError as error:
+            msg = (
+                f"the weights in {path} do not fit {spec.architecture} with {params}: "
+                f"{_first_lines(error)}. Use the description stored in the file (read_spec)."
+            )
+            raise ModelError(msg) from error
     make_deterministic()
     chosen = torch.device(device)
-    network = place_network(network.eval().requires_grad_(False), chosen)
-    return LoadedModel(network, spec, chosen, choose_precision(chosen))
+    return LoadedModel(place_network(network, chosen), spec, chosen, choose_precision(chosen))
+
+
+def build_arguments(spec: ModelSpec) -> dict[str, Any]:
+    """Arguments of the builder of a model's architecture."""
+    return {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
+
+
+def _check_fit(spec: ModelSpec, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse a description whose network is not that of the weights beside it, before it is built.
+
+    A network of 1 TB can be described in a few bytes; on the meta device it takes none.
+    """
+    with torch.device("meta"):
+        network = build(spec.architecture, **build_arguments(spec))
+    due = {name: value.shape for name, value in network.state_dict().items()}
+    wrong = [name for name, shape in due.items() if name not in state or state[name].shape != shape]
+    if wrong:
+        needed = sum(shape.numel() for shape in due.values())
+        held = sum(value.numel() for value in state.values())
+        msg = (
+            f"{path} describes a network of {needed:,} weights, and holds {held:,}: {wrong[0]} is "
+            "missing or of another size. It is damaged or was made by hand; get the original."
+        )
+        raise ModelError(msg)
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether a file is a model of volproc, whatever else it could be taken for."""
+    try:
+        _load(path)
+    except ModelError:
+        return False
+    return True
 
 
 def check_channels(spec: ModelSpec, channels: int) -> None:
@@ -266,6 +327,8 @@ def _load(path: Path) -> dict[str, Any]:
         ValueError,
         OSError,
     ) as error:
+        if kind := find_kind(path):
+            raise refuse_untrusted(path, kind) from error
         msg = (
             f"{path} is not a model file of volproc: {_first_lines(error)}. "
             "Make one with `volproc train semantic`."
@@ -283,7 +346,25 @@ def _load(path: Path) -> dict[str, Any]:
             f"{VERSION}. Install the volproc that wrote it, or train again."
         )
         raise ModelError(msg)
+    _check_state(content["state_dict"], path)
     return content
+
+
+def _check_state(state: Any, path: Path) -> None:
+    """Refuse weights that are no tensors, or that a few bytes say to be many.
+
+    A tensor of any size can be a view of one number, which a change of type would write out.
+    """
+    size = path.stat().st_size
+    is_table = isinstance(state, Mapping) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
+    if not is_table or any(v.numel() * v.element_size() > size for v in state.values()):
+        msg = (
+            f"the weights in {path} are not what a file of {size} bytes can hold. It is damaged "
+            "or was made by hand; get the original."
+        )
+        raise ModelError(msg)
 
 
 def _describe(content: object) -> str:

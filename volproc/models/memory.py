@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, prod
@@ -12,6 +13,7 @@ import torch
 from volproc.core.errors import ModelError
 from volproc.core.model import ModelSpec
 from volproc.models.networks import build, minimum_multiple
+from volproc.models.trusted import TRUSTED, Convolutions, load_trusted
 
 TRIAL = 16
 """Side of the patch that a network is tried on, voxels, where its strides allow."""
@@ -94,7 +96,8 @@ def weight_bytes(spec: ModelSpec) -> int:
 
 
 def _key(spec: ModelSpec) -> tuple[str, str]:
-    return spec.architecture, repr(sorted(spec.params.items()))
+    own = spec.sha256 if spec.architecture in TRUSTED else ""  # its parameters say little of it
+    return f"{spec.architecture}{own}", repr(sorted(spec.params.items()))
 
 
 class _Held:
@@ -123,20 +126,27 @@ class _Found:
 def _try_out(key: Any, patch: tuple[int, ...], channels: int, held: _Held) -> _Found:
     spec = held.spec
     params = {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
-    network = build(spec.architecture, **params).eval()
+    is_trusted = spec.architecture in TRUSTED
+    network = load_trusted(spec) if is_trusted else build(spec.architecture, **params).eval()
     multiple = minimum_multiple(spec.architecture, params)
     trial = tuple(min(p, _trial(m)) for p, m in zip(patch, multiple, strict=True))
     layers: list[Layer] = []
 
-    def record(module: Any, inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            layers.append(_layer(module, inputs[0], output))
+    def record(
+        taken: torch.Tensor, given: torch.Tensor, kernel: tuple[int, ...], is_transposed: bool
+    ) -> None:
+        layers.append(_layer(taken, given, kernel, is_transposed))
 
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.conv._ConvNd):
-            module.register_forward_hook(record)
+    def hear(module: Any, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            record(inputs[0], output, module.kernel_size, module.transposed)
+
+    if not is_trusted:
+        for module in network.modules():
+            if isinstance(module, torch.nn.modules.conv._ConvNd):
+                module.register_forward_hook(hear)
     try:
-        with torch.inference_mode():
+        with torch.no_grad(), Convolutions(record) if is_trusted else nullcontext():
             network(torch.zeros((1, channels, *trial)))
     except (RuntimeError, ValueError) as error:
         msg = (
@@ -147,15 +157,17 @@ def _try_out(key: Any, patch: tuple[int, ...], channels: int, held: _Held) -> _F
     return _Found(trial, tuple(layers), sum(p.numel() * 4 for p in network.parameters()))
 
 
-def _layer(module: Any, taken: torch.Tensor, given: torch.Tensor) -> Layer:
+def _layer(
+    taken: torch.Tensor, given: torch.Tensor, kernel: tuple[int, ...], is_transposed: bool
+) -> Layer:
     blocked = [x.numel() // x.shape[1] * _whole_blocks(x.shape[1]) for x in (taken, given)]
     # A transposed convolution folds its output instead.
-    wide, many = (given, taken) if module.transposed else (taken, given)
+    wide, many = (given, taken) if is_transposed else (taken, given)
     return Layer(
         taken=taken.numel(),
         given=given.numel(),
         blocked=sum(blocked),
-        unfolded=prod(module.kernel_size) * wide.shape[1] * many.numel() // many.shape[1],
+        unfolded=prod(kernel) * wide.shape[1] * many.numel() // many.shape[1],
         column=prod(taken.shape[1:4]),
     )
 

@@ -7,12 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from volproc.cluster.session import Session
 from volproc.core.errors import AddressError, ClusterError
-
-if TYPE_CHECKING:
-    from volproc.cluster.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ def report_performance(session: Session, path: str | None) -> Iterator[None]:
         return
     partial = _place(path)
     _check_scheduler(session, path)
-    from distributed import performance_report
+    from distributed import performance_report  # loads distributed: only where it is used
 
     report = performance_report(filename=str(partial))
     report.__enter__()
