@@ -148,6 +148,16 @@ def overwrite_option(function: F) -> F:
     )(function)
 
 
+def trust_option(function: F) -> F:
+    """Add ``--trust-model``."""
+    return click.option(
+        "--trust-model",
+        is_flag=True,
+        help="Also take a TorchScript program or a pickled network, described by MODEL.json: "
+        "loading one runs whatever its author put in.",
+    )(function)
+
+
 def quiet_option(function: F) -> F:
     """Add ``--quiet`` and ``--log-json``: what is said of the work."""
     for option in (

@@ -90,7 +90,6 @@ def _plan_shape(options: dict[str, Any], made_up: dict[str, Any], *, wants_rate:
     import numpy as np
 
     from volproc.core.errors import ConfigError
-    from volproc.models.loading import read_spec
     from volproc.workflows.plan import Head, plan_run
 
     if options["inputs"] or options["lists"] or wants_rate:
@@ -113,7 +112,7 @@ def _plan_shape(options: dict[str, Any], made_up: dict[str, Any], *, wants_rate:
     )
     head = Head(shape, dtype, chunks, chunks)
     workers = options["workers"] or config.run.num_workers or 1
-    found = plan_run(task, read_spec(task.model), head, num_workers=workers)
+    found = plan_run(task, task.read_model(), head, num_workers=workers)
     click.echo(found.explain())
     found.validate()
     return 0

@@ -17,6 +17,7 @@ from volproc.cli.options import (
     run_options,
     say,
     selection_options,
+    trust_option,
     write_results,
 )
 
@@ -49,10 +50,17 @@ class Regions(click.ParamType):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of their places.")
 @click.option("--input", "input_address", default="", help="Where the input is now, if moved.")
 @click.option("-m", "--model", default="", help="Where the model is now, if moved.")
+@trust_option
 @cluster_options
 @quiet_option
 def verify(
-    address: str, regions: Any, seed: int, input_address: str, model: str, **options: Any
+    address: str,
+    regions: Any,
+    seed: int,
+    input_address: str,
+    model: str,
+    trust_model: bool,
+    **options: Any,
 ) -> int:
     """Compute regions of a finished segmentation again, under another chunking.
 
@@ -65,7 +73,13 @@ def verify(
 
     with run_options(options) as how:
         report = run(
-            address, regions=regions, seed=seed, input_address=input_address, model=model, **how
+            address,
+            regions=regions,
+            seed=seed,
+            input_address=input_address,
+            model=model,
+            trust_model=trust_model,
+            **how,
         )
     facts = report.facts
     write_results(

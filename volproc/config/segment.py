@@ -29,6 +29,10 @@ class SegmentConfig(Config):
     model: str = ""
     """Path of a model file, or the name of embedded weights; the embedded default if empty."""
 
+    trust_model: bool = False
+    """Also take a TorchScript program or a pickled network, described by ``<model>.json``; loading
+    one runs whatever its author put in."""
+
     voxel_size_angstrom: VoxelSize | None = None
     """Å per voxel, one number or z, y, x, where the file gives none or a wrong one."""
 

@@ -26,7 +26,7 @@ from volproc.graph.run import run_stage
 from volproc.graph.spill import Spill
 from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
-from volproc.models.loading import load_model, read_spec
+from volproc.models.loading import load_model
 from volproc.models.normalization import Scaling
 from volproc.plan.inference import WRITE_MULTIPLE, Plan
 from volproc.plan.patches import PatchGrid
@@ -121,7 +121,7 @@ def calibrate(
     beside the output, which is removed.
     """
     runner = executor or SerialExecutor()
-    volume, spec = task.open(), read_spec(task.model)
+    volume, spec = task.open(), task.read_model()
     check_input(volume, spec)
     found.validate()
     plan = _small_plan(found.plan)

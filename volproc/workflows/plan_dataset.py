@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from volproc.core.errors import VolprocError
 from volproc.graph.predict import check_input
-from volproc.models.loading import read_spec
 from volproc.plan.memory import format_bytes
 from volproc.workflows.plan import Head, Rate, SegmentPlan, describe_time, plan_run
 
@@ -176,7 +175,7 @@ def plan_dataset(
     first = next(tasks, None)
     if first is None:
         return found
-    spec = read_spec(first.model)
+    spec = first.read_model()
     for task, head in _read_heads(chain([first], tasks), spec, num_threads):
         found.num_volumes += 1
         if isinstance(head, Exception):

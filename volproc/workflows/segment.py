@@ -64,6 +64,8 @@ class SegmentTask:
         Class map to write; the ending names the format.
     model : str
         Model file, or the name of embedded weights.
+    trust_model : bool
+        Also take a TorchScript program or a pickled network; loading one runs what is in it.
     settings : Settings
         How the network is slid.
     voxel_size : float or tuple of float
@@ -105,6 +107,7 @@ class SegmentTask:
     overwrite: bool = False
     resume: bool = False
     checksums: bool = False
+    trust_model: bool = False
 
     def open(self) -> Volume:
         """Open the input; only its head is read."""
@@ -114,6 +117,10 @@ class SegmentTask:
             on_conflict="override" if self.override_voxel_size else "error",
             **self.selection,
         )
+
+    def read_model(self) -> ModelSpec:
+        """Read what the model is; it is not loaded."""
+        return read_spec(self.model, trust_model=self.trust_model)
 
     @property
     def probabilities_address(self) -> str:
@@ -157,7 +164,7 @@ def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> SegmentPlan:
         What opening the input and reading the model raise, and if the network cannot take the
         volume. The plan is not validated.
     """
-    volume, spec = task.open(), read_spec(task.model)
+    volume, spec = task.open(), task.read_model()
     check_input(volume, spec)
     planned = replace(task, chunks=_chosen_chunks(task))
     return plan_run(planned, spec, Head.of(volume), num_workers=num_workers)
@@ -193,7 +200,7 @@ def segment(
         then. Other errors inside a block leave the unfinished run, ready to go on.
     """
     runner = executor or SerialExecutor()
-    volume, spec = task.open(), read_spec(task.model)
+    volume, spec = task.open(), task.read_model()
     check_input(volume, spec)
     _say_voxel_size(volume, spec, observe)
     plan = _plan(task, volume, spec, runner.num_workers)

@@ -81,6 +81,7 @@ def verify(
     seed: int = 0,
     input_address: str = "",
     model: str = "",
+    trust_model: bool = False,
     executor: Executor | None = None,
     observe: Observer = ignore,
 ) -> VerifyReport:
@@ -101,6 +102,8 @@ def verify(
         Of the places of the regions.
     input_address, model : str
         Where the input and the model are now, if not where they were.
+    trust_model : bool
+        As in `volproc.workflows.segment.SegmentTask`.
     executor : Executor
         Where regions run; in this thread by default.
     observe : callable
@@ -130,7 +133,7 @@ def verify(
     """
     _check_regions(regions)
     runner = executor or SerialExecutor()
-    found = open_run(run, input_address=input_address, model=model)
+    found = open_run(run, input_address=input_address, model=model, trust_model=trust_model)
     rule = ScalingRule(found.spec, found.settings.replace_nonfinite, found.volume.name)
     scaling, _ = run_scaling(found.source, rule, executor=runner, observe=observe)
     chunks, shape = found.plan.chunks, found.plan.job.shape
@@ -222,7 +225,11 @@ def certificate_path(address: str) -> Path:
 
 
 def open_run(
-    run: str | os.PathLike[str], *, input_address: str = "", model: str = ""
+    run: str | os.PathLike[str],
+    *,
+    input_address: str = "",
+    model: str = "",
+    trust_model: bool = False,
 ) -> FinishedRun:
     """Open what a finished run was made from, and check that it is still the same.
 
@@ -246,7 +253,7 @@ def open_run(
             voxel_size=tuple(record["voxel_size_angstrom"]),
             **record.get("selection", {}),
         )
-        spec = read_spec(model or record["model_file"])
+        spec = read_spec(model or record["model_file"], trust_model=trust_model)
         settings = _settings(record["settings"])
         _refuse_changes(record, volume, spec, is_moved=bool(input_address))
         source = volume.source
