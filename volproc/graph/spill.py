@@ -62,4 +62,4 @@ class Spill:
 
 
 def _checksum(sums: npt.NDArray[np.int64]) -> bytes:
-    return crc32(np.ascontiguousarray(sums)).to_bytes(4, "little")
+    return crc32(np.ascontiguousarray(sums).data).to_bytes(4, "little")

@@ -113,14 +113,14 @@ def partial_path(path: Path) -> Path:
 
 def move_into_place(partial: Path, path: Path) -> None:
     """Give a finished output its name; what stood there before goes only then."""
+    old = path.with_name(f".{path.name}.replaced")
     if path.is_dir():
-        old = path.with_name(f".{path.name}.replaced")
         remove(old)
         path.rename(old)
         partial.rename(path)
-        remove(old)
     else:
         partial.replace(path)
+    remove(old)  # also that of a run that was killed between the two names
 
 
 def remove(path: Path) -> None:

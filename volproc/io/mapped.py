@@ -120,7 +120,15 @@ class MappedSource:
         return (1,) * len(self.shape)
 
     def read(self, region: Region) -> npt.NDArray[Any]:
-        """Voxels of a region, in the machine's byte order."""
+        """Voxels of a region, in the machine's byte order.
+
+        Raises
+        ------
+        FormatError
+            If the file is not the one that was opened any more. Where it became shorter, the
+            system would end the process that reads a map of it.
+        """
+        self._refuse_changed()
         shape = self.layout.shape if self.layout else self.shape
         opened = open_map(self.path, shape, self.stored.str, self.offset, self.stamp, self.packing)
         mapped: npt.NDArray[Any] = opened.array
@@ -155,6 +163,21 @@ class MappedSource:
     def identity(self) -> str:
         """Path, size, time of change, and what of the file is taken."""
         return f"{self.path}:{self.offset}:{self.stamp}:{self.stored.str}:{self.layout}"
+
+    def _refuse_changed(self) -> None:
+        if self.stamp == (0, 0):
+            return
+        try:
+            size, time_ns = file_stamp(Path(self.path))
+        except FileNotFoundError:
+            size, time_ns = 0, 0
+        if (size, time_ns) != self.stamp:
+            now = f"has {size}, written at {time_ns}" if time_ns else "is gone"
+            msg = (
+                f"{self.path} changed after it was opened: it had {self.stamp[0]} bytes, written "
+                f"at {self.stamp[1]} ns, and now {now}. Open it again when nobody writes to it."
+            )
+            raise FormatError(msg)
 
 
 @lru_cache(maxsize=32)

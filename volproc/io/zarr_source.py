@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice, product
+from heapq import nsmallest
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from volproc.io.chunk_cache import CHUNK_CACHE
 from volproc.io.zarr_array import ArrayMeta, Store, join_key, read_array_meta, read_bytes
 
 _MAX_STAMPED_FOLDERS = 256
+_MAX_STAMPED_CHUNKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +206,9 @@ def array_stamp(store: Store, path: str) -> str:
 
     Notes
     -----
-    A chunk is replaced by renaming, which changes the time of its folder; the times of up to 256
-    folders are taken, so that the cost is bounded. Mappings have no times: their stamp is that of
-    the head.
+    A chunk is replaced by renaming, which changes the time of its folder, or written in place,
+    which changes its own. The times of up to 256 folders, and of up to 16 chunks in each, are
+    taken, so that the cost is bounded. Mappings have no times: their stamp is that of the head.
     """
     if not isinstance(store, str):
         head = read_bytes(store, join_key(path, ".zarray")) or b""
@@ -214,12 +216,21 @@ def array_stamp(store: Store, path: str) -> str:
     root = Path(store, path)
     times = [(root / ".zarray").stat().st_mtime_ns]
     waiting = [root]
-    while waiting and len(times) < _MAX_STAMPED_FOLDERS:
+    num_folders = 0
+    while waiting and num_folders < _MAX_STAMPED_FOLDERS:
         folder = waiting.pop(0)
+        num_folders += 1
         times.append(folder.stat().st_mtime_ns)
+        below: list[str] = []
+        chunks: list[str] = []
         with os.scandir(folder) as entries:
-            below = (e for e in entries if e.name.isdigit() and e.is_dir())
-            waiting += sorted(Path(e.path) for e in islice(below, _MAX_STAMPED_FOLDERS))
+            for entry in entries:
+                if not entry.name[0].isdigit():
+                    continue
+                (below if entry.is_dir() else chunks).append(entry.name)
+        waiting += [folder / name for name in sorted(below)[:_MAX_STAMPED_FOLDERS]]
+        for name in nsmallest(_MAX_STAMPED_CHUNKS, chunks):
+            times.append((folder / name).stat().st_mtime_ns)
     return f"{max(times)}-{len(times)}-{sum(times) % 10**12}"
 
 

@@ -29,9 +29,11 @@ from volproc.io.omezarr_write import create_channels
 from volproc.io.open import inspect
 from volproc.plan.storage import storage_chunks
 from volproc.workflows.record import (
+    file_number,
     is_gone,
     made_so,
     make_room,
+    record_path,
     tidy_room,
     work_path,
 )
@@ -168,12 +170,15 @@ class Outputs:
         """Give the outputs their names.
 
         A run may be killed between two of them, or after the last. What is there then is known
-        to be its own by a marker written before; not so where an older output is replaced,
-        which would be taken for the new one.
+        to be its own by a marker written before, which says what the file system calls it: an
+        older output that it replaces is called otherwise. The older one's record goes first,
+        since it would speak for the new one.
         """
+        if self.overwrite:
+            record_path(self.addresses["classes"]).unlink(missing_ok=True)
         for kind, sink in sinks.items():
-            if not self.overwrite:
-                ledger.commit(FINISH, _number(kind), {})
+            facts = {"file": file_number(self.addresses[kind], is_partial=True)}
+            ledger.commit(FINISH, _number(kind), facts)
             sink.finish()
 
     def abandon(self, sinks: Sinks, ledger: Ledger) -> None:
@@ -184,8 +189,16 @@ class Outputs:
 
     def _finished(self, ledger: Ledger) -> set[ProductKind]:
         """Products that have their names already, or were just about to get them."""
-        done = ledger.done(FINISH)
-        return set() if self.overwrite else {k for k in self.addresses if _number(k) in done}
+        done = dict(ledger.finished(FINISH))
+        kinds = {kind for kind in self.addresses if _number(kind) in done}
+        if not self.overwrite:
+            return kinds
+        return {
+            kind
+            for kind in kinds
+            if (number := file_number(self.addresses[kind])) is not None
+            and number == done[_number(kind)].get("file")
+        }
 
     def _lay_out(
         self, *, chunks: Shape | None, is_new: bool, finished: Collection[ProductKind] = ()
@@ -194,6 +207,8 @@ class Outputs:
         sinks: Sinks = {}
         try:
             for kind in self.addresses:
+                if self.overwrite and kind in finished:
+                    continue
                 try:
                     sinks[kind] = self._create_one(kind, chunks, resume=not is_new)
                 except ExistsError:

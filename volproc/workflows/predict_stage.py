@@ -147,7 +147,7 @@ def refuse_changed(reopen: Callable[[], Volume], source: Source) -> None:
     try:
         again = reopen().source
         now = again.identity() if again is not None else "of another kind"
-    except (AddressError, FormatError) as error:
+    except (AddressError, FormatError, OSError) as error:
         now = f"not readable any more: {error}"
     if now != before:
         msg = (

@@ -71,6 +71,27 @@ def is_gone(address: str) -> bool:
     return not partial_path(found.path(address)).exists()
 
 
+def file_number(address: str, *, is_partial: bool = False) -> list[int] | None:
+    """What the file system calls an output, whatever its name; None where that is not known.
+
+    Parameters
+    ----------
+    address : str
+        The output.
+    is_partial : bool
+        Look at the unfinished one.
+    """
+    found = find_format(address)
+    if found.checks_outputs:
+        return None
+    path = found.path(address)
+    try:
+        status = (partial_path(path) if is_partial else path).stat()
+    except FileNotFoundError:
+        return None
+    return [status.st_dev, status.st_ino]
+
+
 def write_record(address: str, story: str, facts: dict[str, Any]) -> Path:
     """Write the record of an output; it appears only when it is whole.
 
