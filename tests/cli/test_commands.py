@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from volproc.cli.localize import default_output
 from volproc.cli.main import run
 from volproc.cli.options import Bytes, Named
 from volproc.core.model import ModelSpec
@@ -89,7 +88,9 @@ def test_localize_finds_a_ball(here: Path, capsys: pytest.CaptureFixture[str]) -
     np.save(here / "map.npy", ball)
     words = ["map.npy", "-vs", "10", "--radius", "ball=40", "--class", "ball=1", "-q"]
     assert run(["localize", *words, "-o", "picks.csv"]) == 0
-    assert capsys.readouterr().out.split() == ["ball", "1", "picks", "picks.csv"]
+    assert capsys.readouterr().out.split() == [
+        "ball", "1", "picks", "picks.csv", "record", "picks.csv.json"
+    ]  # fmt: skip
     points = read_points("picks.csv", voxel_size=(10.0,) * 3, shape=SHAPE)
     np.testing.assert_allclose(points.zyx, [[9, 11, 13]], atol=1e-5)
 
@@ -194,4 +195,3 @@ def test_amounts_and_names_are_read() -> None:
     assert Bytes().convert("1.5kB", None, None) == 1500
     assert Bytes().convert("12", None, None) == 12
     assert Named(float, "NAME=Å").convert("a=b=1.5", None, None) == ("a=b", 1.5)
-    assert default_output("slices/*.tif") == "slices_picks.csv"

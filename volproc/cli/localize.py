@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from volproc.cli.dataset import (
+    check_resume,
+    find_inputs,
+    input_options,
+    resume_option,
+    show_dataset,
+)
 from volproc.cli.options import (
     Named,
     cluster_options,
@@ -21,13 +28,14 @@ from volproc.cli.options import (
 
 
 @click.command()
-@click.argument("address", metavar="CLASSES")
+@click.argument("inputs", metavar="[CLASSES]...", nargs=-1)
 @click.option(
     "-o",
     "--output",
     help="Picks to write: .csv, .star or CONFIG.json:RUN/:USER/SESSION. CLASSES_picks.csv here by "
-    "default.",
+    "default. For many maps a folder, or a template with {name} and {folder}; the run may be *.",
 )
+@input_options
 @click.option(
     "--radius",
     "radii",
@@ -117,64 +125,56 @@ from volproc.cli.options import (
 @voxel_size_option
 @selection_options
 @overwrite_option
+@resume_option
 @cluster_options
 @quiet_option
 def localize(
-    address: str,
+    inputs: tuple[str, ...],
     output: str | None,
     radii: tuple[tuple[str, float], ...],
     class_values: tuple[tuple[str, int], ...],
     convention: str | None,
     pixel_size: float | None,
     **options: Any,
-) -> None:
-    """Find particle centres in a class map.
+) -> int:
+    """Find particle centres in class maps.
 
     Objects are connected voxels of one class, split at their necks where particles touch; those
     of a particle's size are kept. Radii and values of the classes come from the copick project,
     or from the record that "volproc segment semantic" left beside the map, where they are not
-    given.
+    given. Many maps are given, and go on after a kill, as with "volproc segment semantic".
     """
+    from volproc.workflows.dataset import run_dataset
+    from volproc.workflows.dataset_outputs import fill_template, make_folders, make_template
     from volproc.workflows.particles import LocalizeTask
-    from volproc.workflows.particles import localize as run
+    from volproc.workflows.picking import map_name, pick
 
-    selection = pick_selection(options)
+    if not inputs and not options["lists"]:
+        msg = "Missing argument 'CLASSES': give a class map."
+        raise click.UsageError(msg)
+    resume = check_resume(options)
+    addresses, is_dataset = find_inputs(inputs, options)
+    template = make_template(output, usual="{name}_picks.csv", is_many=is_dataset)
     formats = {"convention": convention, "pixel_size": pixel_size}
+    selection = pick_selection(options)
     with run_options(options) as how:
-        task = LocalizeTask(
-            address,
-            output or default_output(address),
+        common = LocalizeTask(
+            "",
             radii=dict(radii),
             class_values=dict(class_values),
             selection=selection,
             options={key: value for key, value in formats.items() if value is not None},
             **options,
         )
-        points, paths = run(task, **how)
-    counts = points.table["class_name"].value_counts()
-    write_results({str(name): int(count) for name, count in sorted(counts.items())})
-    write_results({"picks": "\n".join(map(str, paths))})
-
-
-def default_output(address: str) -> str:
-    """Name of picks in this folder, from that of the class map.
-
-    >>> default_output("runs/a_classes.ome.zarr"), default_output("c.json:TS_1/classes@10")
-    ('a_picks.csv', 'TS_1_picks.csv')
-    """
-    return f"{stem(address).removesuffix('_classes')}_picks.csv"
-
-
-def stem(address: str) -> str:
-    """What to call outputs of an address.
-
-    >>> stem("a/b.mrc.gz"), stem("c.json:TS_1/wbp@10"), stem("d.h5:/raw"), stem("slices/*.tif")
-    ('b', 'TS_1', 'd', 'slices')
-    """
-    _, is_member, member = address.partition(".json:")
-    if is_member:
-        return member.split("/")[0] or "volume"
-    path = Path(address.split(":/")[0])
-    if any(sign in path.name for sign in "*?["):
-        path = path.parent
-    return path.name.split(".")[0] or "volume"
+        tasks = [
+            replace(common, address=a, output=fill_template(template, a, name_of=map_name))
+            for a in addresses
+        ]
+        if is_dataset:
+            return show_dataset(run_dataset(tasks, resume=resume, **how))
+        (task,) = tasks
+        make_folders(task.output)
+        report = pick(replace(task, resume=resume), **how)
+    write_results(dict(report.counts))
+    write_results({"picks": report.output, "record": report.record})
+    return 0

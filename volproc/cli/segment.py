@@ -1,12 +1,19 @@
-"""``volproc segment semantic`` and ``volproc plan``: the same options, one does it."""
+"""``volproc segment semantic``: its options, which ``volproc plan`` shares."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from volproc.cli.localize import stem
+from volproc.cli.dataset import (
+    check_resume,
+    find_inputs,
+    input_options,
+    resume_option,
+    show_dataset,
+)
 from volproc.cli.main import LazyGroup
 from volproc.cli.options import (
     Sizes,
@@ -15,6 +22,7 @@ from volproc.cli.options import (
     quiet_option,
     run_options,
     selection_options,
+    trust_option,
     voxel_size_option,
     write_results,
 )
@@ -41,19 +49,22 @@ NTTA = {1: "none", 4: "octopi4", 8: "octopi8", 16: "all16"}
     },
 )
 def segment() -> None:
-    """Segment a volume."""
+    """Segment volumes."""
 
 
 SEGMENT_OPTIONS = (
-    click.argument("input", metavar="[INPUT]", required=False),
+    click.argument("inputs", metavar="[INPUT]...", nargs=-1),
     click.option(
         "-o", "--output", help="Class map; its ending names the format. INPUT_classes.zarr "
-        "here by default.",
+        "here by default. For many inputs a folder, or a template with {name} and {folder}, the "
+        "input's and its folder's names.",
     ),
+    input_options,
     click.option("--config", type=click.Path(), help="YAML file with these settings."),
     click.option(
         "-m", "--model", help="Model file, or the name of embedded weights (default)."
     ),
+    trust_option,
     click.option(
         "--tta", metavar="VIEWS",
         help="Views of each patch: none (default), rot4, octopi4, octopi8, all16.",
@@ -102,70 +113,102 @@ def segment_options(function: F) -> F:
 
 @click.command()
 @segment_options
-def semantic(**options: Any) -> None:
-    """Give every voxel of INPUT a class.
+@resume_option
+def semantic(**options: Any) -> int:
+    """Give every voxel of each INPUT a class.
+
+    Inputs are volumes, patterns in quotes ("data/*.mrc"), lists (@FILE) and runs of a copick
+    project ("config.json:*/wbp@10"). Of many inputs one that fails does not stop the others: a
+    table at the end and run.json beside the outputs say what became of each, and the exit status
+    is 1 if any failed.
 
     A killed run goes on where it stopped when the same command is run again.
     """
+    from volproc.workflows.dataset import run_dataset
+    from volproc.workflows.dataset_outputs import make_folders
     from volproc.workflows.segment import segment as run
 
-    task, config = make_task(options)
+    resume = check_resume(options)
+    tasks, config, is_dataset = make_tasks(options)
     with run_options({**options, "config_run": config.run}) as how:
-        report = run(task, **how)
+        if is_dataset:
+            return show_dataset(run_dataset(tasks, resume=resume, **how))
+        (task,) = tasks
+        make_folders(task.output, task.probabilities_output)
+        report = run(replace(task, resume=resume), **how)
     write_results(
         {
             "classes": report.output,
             "probabilities": report.probabilities,
             "record": report.record,
+            "note": "finished before, nothing was done" if report.was_finished else "",
         }
     )
+    return 0
 
 
-@click.command()
-@segment_options
-def plan(**options: Any) -> None:
-    """Say what "volproc segment semantic" would take, from heads of files alone.
+def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfig, bool]:
+    """Make the tasks of options over a config file over defaults, one an input.
 
-    Prints blocks, patches, bytes read, peak memory and size of the output. The exit status is 1
-    if it cannot fit.
-    """
-    from volproc.workflows.segment import plan_segment
-
-    task, config = make_task(options)
-    workers = options["workers"] or config.run.num_workers or 1
-    found = plan_segment(task, num_workers=workers)
-    click.echo(found.explain())
-    found.validate()
-
-
-def make_task(options: dict[str, Any]) -> tuple[SegmentTask, SegmentConfig]:
-    """Make the task of options over a config file over defaults.
+    Returns
+    -------
+    tasks : list of SegmentTask
+    config : SegmentConfig
+        What is common to them.
+    is_dataset : bool
+        Whether the inputs were given as many, even if only one was found.
 
     Raises
     ------
-    ConfigError
-        If a setting is wrong.
+    VolprocError
+        If a setting is wrong, or there are no inputs.
     """
     from volproc.config.loading import resolve
     from volproc.config.segment import SegmentConfig
-    from volproc.graph.predict import Settings
-    from volproc.models.loading import DEFAULT_MODEL
-    from volproc.workflows.segment import SegmentTask
+    from volproc.workflows.dataset_outputs import fill_template, make_template
 
-    if options["input"] is None and options["config"] is None:
+    if not options["inputs"] and not options["lists"] and options["config"] is None:
         msg = "Missing argument 'INPUT': give a volume, or a --config that names one."
         raise click.UsageError(msg)
     flags = {key: options[key] for key in SegmentConfig.model_fields if key in options}
     flags["voxel_size_angstrom"] = options["voxel_size"]
+    if options["inputs"] or options["lists"]:
+        flags["input"] = options["inputs"] or tuple(f"@{path}" for path in options["lists"])
     if options["ntta"] is not None:
         flags["tta"] = NTTA[int(options["ntta"])]
-    for flag in ("overwrite", "override_voxel_size"):
+    for flag in ("overwrite", "override_voxel_size", "trust_model"):
         flags[flag] = options[flag] or None  # a switch that is not given leaves the file its say
     config = resolve(SegmentConfig, path=options["config"], flags=flags)
-    selection = {key: getattr(config, key) for key in ("t", "c", "level", "dataset")}
-    task = SegmentTask(
-        config.input,
-        config.output or f"{stem(config.input)}_classes.zarr",
+    words = (config.input,) if isinstance(config.input, str) else config.input
+    if not options["inputs"]:
+        options["lists"] = ()  # they are in the words
+    addresses, is_dataset = find_inputs(words, options)
+    template = make_template(config.output or None, usual="{name}_classes.zarr", is_many=is_dataset)
+    beside = config.probabilities_output and make_template(
+        config.probabilities_output, usual="{name}_probabilities.zarr", is_many=is_dataset
+    )
+    common = _common_task(config, options["memory_limit"])
+    tasks = [
+        replace(
+            common,
+            address=address,
+            output=fill_template(template, address),
+            probabilities_output=fill_template(beside, address),
+        )
+        for address in addresses
+    ]
+    return tasks, config, is_dataset
+
+
+def _common_task(config: SegmentConfig, memory_limit: int | None) -> SegmentTask:
+    """Task without input and output."""
+    from volproc.graph.predict import Settings
+    from volproc.models.loading import DEFAULT_MODEL
+    from volproc.workflows.segment import SegmentTask
+
+    return SegmentTask(
+        "",
+        "",
         model=config.model or DEFAULT_MODEL,
         settings=Settings(
             tta=config.tta,
@@ -179,11 +222,10 @@ def make_task(options: dict[str, Any]) -> tuple[SegmentTask, SegmentConfig]:
         ),
         voxel_size=config.voxel_size_angstrom,
         override_voxel_size=config.override_voxel_size,
-        selection=selection,
+        selection={key: getattr(config, key) for key in ("t", "c", "level", "dataset")},
         probabilities=config.probabilities,
-        probabilities_output=config.probabilities_output,
         chunks=config.chunks,
-        host_limit=options["memory_limit"] or config.run.memory_limit_bytes,
+        host_limit=memory_limit or config.run.memory_limit_bytes,
         overwrite=config.overwrite,
+        trust_model=config.trust_model,
     )
-    return task, config

@@ -109,10 +109,11 @@ def fill_template(
     return template
 
 
-def make_folder(output: str) -> None:
-    """Make the folder that an output goes to; a copick project makes its own."""
-    if not is_copick(output):
-        record_path(output).parent.mkdir(parents=True, exist_ok=True)
+def make_folders(*outputs: str) -> None:
+    """Make the folders that outputs go to; a copick project makes its own."""
+    for output in outputs:
+        if output and not is_copick(output):
+            record_path(output).parent.mkdir(parents=True, exist_ok=True)
 
 
 def place_key(address: str) -> str:

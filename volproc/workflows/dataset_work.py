@@ -14,8 +14,7 @@ from volproc.core.executor import Executor, SerialExecutor
 from volproc.core.types import Index
 from volproc.io.formats import find_format
 from volproc.io.open import expand_voxel_size, inspect
-from volproc.models.loading import read_spec
-from volproc.workflows.dataset_outputs import make_folder
+from volproc.workflows.dataset_outputs import make_folders
 from volproc.workflows.outputs import STORY as SEGMENT_STORY
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.picking import STORY as LOCALIZE_STORY
@@ -104,7 +103,7 @@ def run_task(
         As `segment` and `localize` do.
     """
     begin_s = perf_counter()
-    make_folder(task.output)
+    make_folders(*outputs_of(task))
     if isinstance(task, SegmentTask):
         _check_model(task, models)
         was_finished = segment(task, executor=executor, observe=observe).was_finished
@@ -130,7 +129,7 @@ def settings_of(task: Task) -> dict[str, Any]:
         "selection": task.selection,
     }
     if isinstance(task, SegmentTask):
-        spec = read_spec(task.model)
+        spec = task.read_model()
         return {**describe_settings(task, spec), **given, "model_file": spec.weights}
     known = {"radii_angstrom": dict(task.radii), "classes": dict(task.class_values)}
     return {**rule_of(task), **known, **given}
@@ -146,7 +145,7 @@ def known_in_record(task: Task) -> dict[str, Any]:
 
 
 def _settings_in_record(task: SegmentTask) -> dict[str, Any]:
-    return describe_settings(task, read_spec(task.model))
+    return describe_settings(task, task.read_model())
 
 
 def story_of(task: Task) -> str:
@@ -181,7 +180,7 @@ def _volume_is_there(address: str) -> bool:
 
 def _check_model(task: SegmentTask, models: Mapping[str, str]) -> None:
     """Refuse weights that are not those with which the run began."""
-    digest = read_spec(task.model).sha256
+    digest = task.read_model().sha256
     if digest != models[task.model]:
         msg = (
             f"the model {task.model} has changed since the run began: its sha256 was "

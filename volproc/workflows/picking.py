@@ -12,6 +12,7 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.volume import Volume
 from volproc.io.points import refuse_points
+from volproc.workflows.dataset_outputs import input_name
 from volproc.workflows.particles import RULE_OPTIONS, LocalizeTask, find_classes, localize
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 
@@ -27,7 +28,7 @@ class PickReport:
     """Address of the picks."""
 
     paths: tuple[str, ...]
-    """Files of the picks."""
+    """Files of the picks, absolute."""
 
     counts: dict[str, int]
     """Particles of each class that was found, by name."""
@@ -69,16 +70,27 @@ def pick(
         raise ConfigError(msg)
     record = record_path(task.output)
     wanted = _wanted(task, task.open())
-    if task.resume and picks_are_there(task.output) and made_so(task.output, STORY, wanted):
-        found = read_record(task.output)
-        paths = tuple(map(str, found.get("paths", ())))
-        return PickReport(task.output, paths, found.get("counts", {}), record, was_finished=True)
+    before = read_record(task.output)
+    # Where a project's run has no particles there is no file, but the record all the same.
+    is_whole = "paths" in before and all(Path(path).exists() for path in before["paths"])
+    if task.resume and is_whole and made_so(task.output, STORY, wanted):
+        paths = tuple(map(str, before["paths"]))
+        return PickReport(task.output, paths, before.get("counts", {}), record, was_finished=True)
     points, written = localize(task, executor=executor, observe=observe)
     counts = dict(sorted(Counter(map(str, points.table["class_name"])).items()))
-    paths = tuple(map(str, written))
+    paths = tuple(str(path.absolute()) for path in written)
     facts = {"address": task.address, "output": task.output, "paths": paths, "counts": counts}
     write_record(task.output, STORY, {**facts, **wanted})
     return PickReport(task.output, paths, counts, record)
+
+
+def map_name(address: str) -> str:
+    """What to call the picks of a class map: as the volume that it was made of.
+
+    >>> map_name("runs/a_classes.ome.zarr"), map_name("c.json:TS_1/classes:me/1@10")
+    ('a', 'TS_1')
+    """
+    return input_name(address).removesuffix("_classes")
 
 
 def picks_are_there(address: str) -> bool:
