@@ -33,10 +33,9 @@ class Drain(WorkerPlugin):
 
 async def drain(worker: Worker) -> None:
     """Take no new call, finish those that run, hand results over, and leave."""
-    if worker.status != Status.running:
-        return
-    worker.status = Status.paused
-    while worker.status == Status.paused and (worker.state.executing or worker.data):
+    while worker.status in (Status.running, Status.paused):
+        worker.status = Status.paused  # again: Dask's watch over memory may have resumed it
+        if not (worker.state.executing or worker.data):
+            await worker.close_gracefully(reason="volproc-drained")
+            return
         await asyncio.sleep(POLL_S)
-    if worker.status == Status.paused:
-        await worker.close_gracefully(reason="volproc-drained")

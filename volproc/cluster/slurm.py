@@ -125,6 +125,11 @@ class SlurmSession(Session):
         self.dashboard = ", ".join(shown) if len(shown) > 1 else self._first.dashboard
 
     @property
+    def client(self) -> Any:
+        """Connection to the scheduler of the first pool."""
+        return self._first.client
+
+    @property
     def num_workers(self) -> int:
         """Calls that run at the same time in the first pool."""
         return self._first.num_workers

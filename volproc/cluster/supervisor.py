@@ -208,8 +208,9 @@ class Supervisor:
         """Find out what became of a job."""
         is_there = any(name in workers for name in self._names(job))
         if is_there:
+            if job.last_seen is None:
+                self._num_failed = 0
             job.last_seen = now
-            self._num_failed = 0
         if number not in states and not is_there:
             del self.jobs[number]
             if job.last_seen is None:
