@@ -133,7 +133,7 @@ def test_a_model_of_another_voxel_size_is_noted(make_task) -> None:
 
 def test_a_plan_costs_nothing_and_says_what_would_run(listing, make_task) -> None:
     plan = plan_segment(make_task(probabilities="float16"))
-    assert len(plan.grid) == NUM_BLOCKS
+    assert len(plan.plan.grid) == NUM_BLOCKS
     assert "with probabilities" in plan.explain()
     assert listing() == {}
 

@@ -16,6 +16,7 @@ from volproc.core.types import Shape
 from volproc.core.volume import Volume, check_voxel_size
 from volproc.io.formats import Header, Selection, find_format
 from volproc.io.lazy import as_dask
+from volproc.io.limits import check_claim
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ def inspect(
     if not path.exists() and not any(ch in path.name for ch in "*?["):
         msg = f"{path} does not exist. {_nearest_sibling(path)}"
         raise MissingFileError(msg)
-    return found.read_header(text, Selection(t=t, c=c, level=level, dataset=dataset))
+    header = found.read_header(text, Selection(t=t, c=c, level=level, dataset=dataset))
+    check_claim(text, header.source)
+    return header
 
 
 def inspect_first(
@@ -167,7 +170,7 @@ def to_volume(
     """Make the volume of a header; parameters and errors as in `open_`."""
     for note in header.notes:
         logger.info("%s: %s", header.address, note)
-    size = _agree(header, voxel_size, on_conflict)
+    size = agree_voxel_size(header, voxel_size, on_conflict)
     return Volume(
         as_dask(header.source, chunks=chunks),
         voxel_size=size,
@@ -210,10 +213,16 @@ def from_source(
     return Volume(as_dask(source, chunks=chunks), size, origin, name, source=source)
 
 
-def _agree(
+def agree_voxel_size(
     header: Header, given: VoxelSize | None, on_conflict: Literal["override", "error"]
 ) -> tuple[float, ...]:
-    """Voxel size of the header, or the given one."""
+    """Voxel size of a header or the given one, as `open_` takes it.
+
+    Raises
+    ------
+    VoxelSizeError
+        As in `open_`.
+    """
     ndim = len(header.source.shape)
     if given is None:
         if header.voxel_size is None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from volproc.core.errors import ConfigError
 from volproc.core.events import Observer, ignore
@@ -28,6 +27,7 @@ from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
 from volproc.models.loading import load_model
 from volproc.models.normalization import Scaling
+from volproc.models.warming import warm_up
 from volproc.plan.inference import WRITE_MULTIPLE, Plan
 from volproc.plan.patches import PatchGrid
 from volproc.plan.storage import reading_grid, storage_chunks
@@ -56,9 +56,7 @@ class CalibrateWork:
     def __call__(self, index: Index) -> dict[str, Any]:
         """Prepare what a run would find there, then predict the block."""
         job = self.job
-        model = load_model(job.spec, job.device)
-        shape = (job.inference.batch_size, job.spec.channels, *job.spec.patch)
-        model(torch.zeros(shape, device=model.device))  # the first pass of a process is slower
+        warm_up(load_model(job.spec, job.device), batch_size=job.inference.batch_size)
         for giver in job.needs(index):
             strip = _shared(job, giver, index)
             zeros = np.zeros((job.inference.num_classes, *region_shape(strip)), np.int64)
@@ -142,7 +140,7 @@ def calibrate(
 
 
 def choose_blocks(plan: Plan, num_blocks: int) -> list[Index]:
-    """Blocks of each distinct shape, as far as `MAX_SHAPES` allows, and of the first one more.
+    """Blocks of each distinct shape, as far as `MAX_SHAPES` allows, and more of the first ones.
 
     Parameters
     ----------
@@ -161,12 +159,9 @@ def choose_blocks(plan: Plan, num_blocks: int) -> list[Index]:
     shapes.sort(key=lambda kinds: -prod(map(len, kinds)))
     # The one in the middle: borders of tomograms are often empty.
     chosen = {tuple(kind[len(kind) // 2] for kind in kinds): None for kinds in shapes[:MAX_SHAPES]}
-    more = islice(product(*shapes[0]), num_blocks + len(chosen))
-    for index in more:
-        if len(chosen) >= num_blocks:
-            break
-        chosen[index] = None
-    return sorted(chosen)
+    others = (index for kinds in shapes for index in product(*kinds) if index not in chosen)
+    more = list(islice(others, max(0, num_blocks - len(chosen))))
+    return sorted([*chosen, *more])
 
 
 def _kinds(patches: PatchGrid, plan: Plan, axis: int) -> dict[tuple[int, int], list[int]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from volproc.core.arrays import decoded_chunks
+from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import ConfigError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 MIN_BLOCKS = 8
 """Blocks a worker gets at least, where the volume allows it."""
+
+MIN_BLOCK_VOXELS = 2**20
+"""Voxels below which a block is not worth its own reading, spilling and marking: many small volumes
+are busy enough for many workers."""
 
 LATER_HALO = 16
 """Halo of the later stage that a plan speaks of, voxels: that of a particle's radius."""
@@ -57,8 +61,12 @@ class Head:
     def of(cls, volume: Volume) -> Head:
         """Head of an opened volume."""
         assert volume.source is not None  # an opened volume has one
-        source = volume.source
-        return cls(volume.shape, volume.dtype, tuple(source.chunks), decoded_chunks(source))
+        return cls.of_source(volume.source)
+
+    @classmethod
+    def of_source(cls, source: Source) -> Head:
+        """Head of what reads a volume."""
+        return cls(source.shape, source.dtype, tuple(source.chunks), decoded_chunks(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ def plan_head(
         chunks=chunks,
         host_limit=task.host_limit or int(psutil.virtual_memory().available // num_workers),
         device_limit=device_bytes(choose_device(task.settings.device)),
-        min_blocks=MIN_BLOCKS * num_workers,
+        min_blocks=min(MIN_BLOCKS * num_workers, prod(head.shape) // MIN_BLOCK_VOXELS),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from volproc.core.errors import VolprocError
 from volproc.graph.predict import check_input
+from volproc.io.open import agree_voxel_size, inspect
 from volproc.plan.memory import format_bytes
 from volproc.workflows.plan import Head, Rate, SegmentPlan, describe_time, plan_run
 
@@ -54,7 +55,7 @@ class DatasetPlan:
     """Inputs, those that cannot be opened included."""
 
     num_broken: int = 0
-    """Inputs that cannot be opened, or are no volumes."""
+    """Inputs that cannot be opened, or that the network cannot take."""
 
     broken: list[tuple[str, str]] = field(default_factory=list)
     """Address and error of the first of these."""
@@ -80,7 +81,7 @@ class DatasetPlan:
         lines = [
             f"inputs    {self.num_volumes} volumes of {len(self.kinds)} "
             f"kind{'s' * (len(self.kinds) != 1)}"
-            + (f", and {self.num_broken} that cannot be opened" if self.num_broken else "")
+            + (f", {self.num_broken} of them broken" if self.num_broken else "")
         ]
         lines += [f"broken    {address}: {error}" for address, error in self.broken]
         if self.kinds:
@@ -170,28 +171,36 @@ def plan_dataset(
     -----
     The head of each input is read once. Time grows with the inputs, memory with the kinds.
     """
-    found, kinds = DatasetPlan(), dict[Head, Kind]()
+    found, kinds = DatasetPlan(), dict[Head, Kind | Exception]()
     tasks = iter(tasks)
     first = next(tasks, None)
     if first is None:
         return found
     spec = first.read_model()
-    for task, head in _read_heads(chain([first], tasks), spec, num_threads):
+    for task, head in _read_heads(chain([first], tasks), num_threads):
         found.num_volumes += 1
-        if isinstance(head, Exception):
-            found.num_broken += 1
-            if len(found.broken) < SHOWN:
-                found.broken.append((task.address, str(head)))
-            continue
-        if head not in kinds:
+        if isinstance(head, Head) and head not in kinds:
             kinds[head] = _plan_kind(task, spec, head, num_workers)
-        kinds[head].num_volumes += 1
-    found.kinds = list(kinds.values())
+        kind = kinds[head] if isinstance(head, Head) else head
+        if isinstance(kind, Kind):
+            kind.num_volumes += 1
+            continue
+        found.num_broken += 1
+        if len(found.broken) < SHOWN:
+            found.broken.append((task.address, str(kind)))
+    found.kinds = [kind for kind in kinds.values() if isinstance(kind, Kind)]
     return found
 
 
-def _plan_kind(task: SegmentTask, spec: ModelSpec, head: Head, num_workers: int) -> Kind:
-    planned = plan_run(task, spec, head, num_workers=num_workers)
+def _plan_kind(
+    task: SegmentTask, spec: ModelSpec, head: Head, num_workers: int
+) -> Kind | Exception:
+    """Plan volumes with this head, of which one is opened; or why the network cannot take it."""
+    try:
+        check_input(task.open(), spec)
+        planned = plan_run(task, spec, head, num_workers=num_workers)
+    except (VolprocError, OSError) as error:
+        return error
     try:
         planned.validate()
     except VolprocError as error:
@@ -200,13 +209,13 @@ def _plan_kind(task: SegmentTask, spec: ModelSpec, head: Head, num_workers: int)
 
 
 def _read_heads(
-    tasks: Iterable[SegmentTask], spec: ModelSpec, num_threads: int
+    tasks: Iterable[SegmentTask], num_threads: int
 ) -> Iterator[tuple[SegmentTask, Head | Exception]]:
     """Open inputs in threads, a bounded number ahead, and yield them in order."""
     waiting: deque[tuple[SegmentTask, Future[Head | Exception]]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         for task in tasks:
-            waiting.append((task, pool.submit(_read_head, task, spec)))
+            waiting.append((task, pool.submit(_read_head, task)))
             if len(waiting) >= 4 * num_threads:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -214,11 +223,13 @@ def _read_heads(
             yield first, future.result()
 
 
-def _read_head(task: SegmentTask, spec: ModelSpec) -> Head | Exception:
-    """Head of an input, or why it has none."""
+def _read_head(task: SegmentTask) -> Head | Exception:
+    """Head of an input, or why it has none; no lazy array is made of it."""
     try:
-        volume = task.open()
-        check_input(volume, spec)
-        return Head.of(volume)
+        header = inspect(task.address, **task.selection)
+        agree_voxel_size(
+            header, task.voxel_size, "override" if task.override_voxel_size else "error"
+        )
+        return Head.of_source(header.source)
     except (VolprocError, OSError) as error:
         return error
