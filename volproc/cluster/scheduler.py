@@ -23,6 +23,10 @@ DEATH_WAIT_S = 2.0
 """Seconds to wait for a nanny of ours to say how its worker ended; for others, a quarter."""
 
 
+MEMORY_SHARE = 0.9
+"""Part of a worker's memory that a call may plan to use: at 95 % its nanny ends it."""
+
+
 class DaskExecutor(Session):
     """Runs calls on the workers of a Dask scheduler.
 
@@ -89,6 +93,14 @@ class DaskExecutor(Session):
             check_workers(said)
         self._workers = set(workers)
         return max(1, sum(workers.values()))
+
+    @property
+    def call_memory_bytes(self) -> int | None:
+        """Memory that one call may use on any worker, bytes; None where no worker has a limit."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] / max(1, worker["nthreads"]) for worker in workers]
+        known = [limit for limit in limits if limit]
+        return int(MEMORY_SHARE * min(known)) if known else None
 
     def submit(self, key: str, function: Callable[..., Any], *args: Any) -> None:
         """Begin one call on any worker.

@@ -16,7 +16,7 @@ from volproc.cluster.drain import Drain
 from volproc.cluster.jobs import PLACEHOLDER, JobPool, job_script
 from volproc.cluster.local import choose_dashboard, launch, settings
 from volproc.cluster.network import Network, make_certificates
-from volproc.cluster.scheduler import DaskExecutor
+from volproc.cluster.scheduler import MEMORY_SHARE, DaskExecutor
 from volproc.cluster.session import Session
 from volproc.cluster.slurm_queue import SlurmQueue
 from volproc.cluster.supervisor import Supervisor, Wishes
@@ -52,8 +52,8 @@ class PoolExecutor(DaskExecutor):
 
     @property
     def call_memory_bytes(self) -> int:
-        """Memory of one worker."""
-        return self.pool.worker_bytes
+        """Memory that one call may use, whether its job runs yet or not."""
+        return int(MEMORY_SHARE * self.pool.worker_bytes)
 
     def supervise(
         self, wishes: Wishes, queue: SlurmQueue, write_script: Callable[..., str]
@@ -136,7 +136,7 @@ class SlurmSession(Session):
 
     @property
     def call_memory_bytes(self) -> int:
-        """Memory of one worker of the first pool."""
+        """Memory that one call may use in the first pool."""
         return self._first.call_memory_bytes
 
     def submit(self, key: str, function: Callable[..., Any], *args: Any) -> None:

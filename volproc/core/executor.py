@@ -55,6 +55,16 @@ def pool_of(executor: Executor, kind: Literal["gpu", "cpu"]) -> Executor:
     return pools.get(kind, executor)
 
 
+def memory_of_call(executor: Executor) -> int | None:
+    """Memory that one call may use on its worker, bytes; None where no limit is known.
+
+    >>> memory_of_call(SerialExecutor()) is None
+    True
+    """
+    limit: int | None = getattr(executor, "call_memory_bytes", None)
+    return limit
+
+
 class SerialExecutor:
     """Runs each call at once, in this thread: for small work and for debugging.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volproc.core.arrays import Sink, Source
 from volproc.core.events import Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index, Shape, region_shape
 from volproc.graph.run import run_stage
 from volproc.io.create import create
@@ -91,7 +91,7 @@ def convert(
     VolprocError
         If the input cannot be read or the output not written; nothing is left behind.
     """
-    runner = executor or SerialExecutor()
+    runner = pool_of(executor or SerialExecutor(), "cpu")
     volume = open_(
         address,
         voxel_size=voxel_size,

@@ -13,7 +13,7 @@ import psutil
 
 from volproc.core.errors import ClusterLostError, ConfigError, VolprocError
 from volproc.core.events import Event, Observer, ignore, of_volume
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, memory_of_call
 from volproc.core.types import Index
 from volproc.graph.run import run_stage
 from volproc.io.copick_address import is_copick, parse_copick
@@ -211,7 +211,7 @@ class _Run:
         num_workers = self.runner.num_workers
         # With fewer volumes than workers even small ones are cut, or workers would stand idle.
         limit = SMALL_VOXELS * min(1.0, len(self.tasks) / num_workers)
-        memory = psutil.virtual_memory().available // num_workers
+        memory = memory_of_call(self.runner) or psutil.virtual_memory().available // num_workers
         run_stage(
             self.story,
             self._indices(memory),

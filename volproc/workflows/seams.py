@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from volproc.core.arrays import Source
 from volproc.core.errors import ConfigError
 from volproc.core.events import Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
 from volproc.graph.layers import Cuts
@@ -104,7 +104,7 @@ def check_seams(
         STAGE,
         grid.indices(),
         SeamWork(source, grid, meaning, find_tiles(cuts)),
-        executor=executor or SerialExecutor(),
+        executor=pool_of(executor or SerialExecutor(), "cpu"),
         observe=observe,
         collect=collector.add,
         total=len(grid),

@@ -16,7 +16,7 @@ from volproc.core.errors import (
     ResumeError,
 )
 from volproc.core.events import Event, Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
@@ -35,13 +35,13 @@ from volproc.plan.inference import Plan
 from volproc.workflows.outputs import STAGE, STORY, Outputs
 from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
-    refuse_changed,
     refuse_checksums,
     revoke_damaged,
     run_blocks,
     write_checksums,
 )
 from volproc.workflows.record import named_beside, record_path, work_path, write_record
+from volproc.workflows.unchanged import refuse_changed
 
 Probabilities = Literal["none", "float16", "uint8"]
 
@@ -200,6 +200,8 @@ def segment(
         then. Other errors inside a block leave the unfinished run, ready to go on.
     """
     runner = executor or SerialExecutor()
+    if task.host_limit is None:
+        task = replace(task, host_limit=memory_of_call(runner))
     volume, spec = task.open(), task.read_model()
     check_input(volume, spec)
     _say_voxel_size(volume, spec, observe)
@@ -253,7 +255,9 @@ def _find_scaling(
 ) -> dict[str, Any]:
     """Statistics of the whole volume, and the scaling that follows; JSON values."""
     rule = ScalingRule(spec, task.settings.replace_nonfinite, volume.name)
-    scaling, moments = run_scaling(_source(volume), rule, executor=runner, observe=observe)
+    scaling, moments = run_scaling(
+        _source(volume), rule, executor=pool_of(runner, "cpu"), observe=observe
+    )
     statistics = {
         "mean": moments.mean,
         "std": moments.std,

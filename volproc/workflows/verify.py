@@ -16,7 +16,7 @@ import numpy as np
 from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import ConfigError, VerifyError
 from volproc.core.events import Event, Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.volume import Volume
 from volproc.graph.block_predict import ProductKind
@@ -135,7 +135,7 @@ def verify(
     runner = executor or SerialExecutor()
     found = open_run(run, input_address=input_address, model=model, trust_model=trust_model)
     rule = ScalingRule(found.spec, found.settings.replace_nonfinite, found.volume.name)
-    scaling, _ = run_scaling(found.source, rule, executor=runner, observe=observe)
+    scaling, _ = run_scaling(found.source, rule, executor=pool_of(runner, "cpu"), observe=observe)
     chunks, shape = found.plan.chunks, found.plan.job.shape
     boxes = (
         shifted_regions(shape, chunks)
