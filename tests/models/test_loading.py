@@ -192,3 +192,20 @@ def test_the_result_depends_on_the_batch_alone_not_on_its_neighbours(path: Path)
     a, b = torch.randn(2, 1, 1, 4, 6, 8).unbind(0)
     together = model(torch.cat([a, b]))
     np.testing.assert_allclose(together[:1].numpy(), model(a).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_description_is_read_once_as_long_as_its_file_is_the_same(
+    path: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from volproc.models import loading
+
+    original, read = loading._load, []
+    monkeypatch.setattr(loading, "_load", lambda p: read.append(p) or original(p))
+    first = read_spec(path)
+    assert read_spec(path) == first
+    num_reads = len(read)
+    assert num_reads <= 1
+    torch.manual_seed(1)
+    save_model(path, spec, build("unet3d", num_classes=2, **PARAMS).state_dict())
+    assert read_spec(path).sha256 != first.sha256
+    assert len(read) == num_reads + 1

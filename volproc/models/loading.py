@@ -143,11 +143,23 @@ def read_spec(address: str | Path, *, trust_model: bool = False) -> ModelSpec:
     ModelError
         If the file is not a model of volproc, or one of others that is not trusted or not
         described.
+
+    Notes
+    -----
+    A file that has not changed since is not read again: many small volumes ask for one model.
     """
     path = _resolve(str(address))
     kind = find_kind(path) if trust_model else ""
     if kind and not _holds_weights(path):
         return replace(read_description(path, kind), weights=str(path), sha256=_hash(path))
+    status = path.stat()
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return _read_spec_once(path, stamp)
+
+
+@lru_cache(maxsize=16)
+def _read_spec_once(path: Path, stamp: tuple[int, ...]) -> ModelSpec:
+    """What a model of volproc is; the stamp tells its file from one that was there before."""
     content = _load(path)
     spec = replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=_hash(path))
     if spec.architecture in TRUSTED:

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,12 @@ def shortened(value: Any, length: int = 80) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Find them once: looking into the files of packages takes as long as a small volume."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
