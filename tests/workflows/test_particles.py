@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from volproc.core.errors import (
     AddressError,
     ConfigError,
     ExistsError,
+    InputChangedError,
     MissingFileError,
     ShapeError,
     VolprocError,
@@ -30,7 +33,8 @@ from volproc.graph.save import save
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import read_points
 from volproc.reduce.tables import empty_table
-from volproc.workflows.particles import LocalizeTask, OwnedObjects, evaluate, localize
+from volproc.workflows.particle_stages import LabelWork, OpenWork, OwnedObjects, SplitWork
+from volproc.workflows.particles import LocalizeTask, evaluate, localize
 from volproc.workflows.segment import segment
 
 RADII = {"ribosome": 40.0, "ferritin": 30.0}
@@ -242,3 +246,77 @@ def test_scores_count_over_all_volumes() -> None:
     row = scores.loc["ribosome"]
     assert (row["precision"], row["recall"]) == (0.75, 0.75)
     assert scores.loc["overall", "f1"] == pytest.approx(0.75)
+
+
+class FailingBlocks:
+    """Makes a kind of work fail after some blocks, and counts those that were done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: type, after: int) -> None:
+        self.done: list[tuple[int, ...]] = []
+        self.after = after
+        original = kind.__call__  # type: ignore[operator]
+
+        def call(work: Any, index: tuple[int, ...]) -> Any:
+            if len(self.done) == self.after:
+                raise OSError("disk full")
+            result = original(work, index)
+            self.done.append(tuple(index))
+            return result
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+
+@pytest.fixture
+def planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same class map as a file that is read in ten blocks."""
+    monkeypatch.setattr(scaling, "STATISTICS_VOXELS", 2000)
+    np.save(tmp_path / "planes.npy", balls())
+    return str(tmp_path / "planes.npy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "after"),
+    [(OpenWork, "watershed", 5), (SplitWork, "watershed", 1), (LabelWork, "centre-of-mass", 5)],
+)
+def test_a_localization_that_broke_off_goes_on_from_its_tables(
+    planes, tmp_path, monkeypatch, kind, method, after
+) -> None:
+    expected, _ = localize(task_of(planes, voxel_size=10.0, method=method))
+    task = task_of(planes, voxel_size=10.0, method=method, output=str(tmp_path / "picks.csv"))
+    blocks = FailingBlocks(monkeypatch, kind, after)
+    with pytest.raises(OSError, match="disk full"):
+        localize(task)
+    assert not (tmp_path / "picks.csv").exists()
+    blocks.after = -1
+    events: list[Event] = []
+    points, _ = localize(task, observe=events.append)
+    assert len(blocks.done) == len(set(blocks.done)) > after
+    stage = "split" if kind is SplitWork else "localize"
+    assert sum(e.kind == "skip" and e.stage == stage for e in events) == after
+    assert points.table.equals(expected.table)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["picks.csv", "planes.npy"]
+
+
+def test_another_size_goes_on_from_the_tables_of_the_objects(planes, tmp_path, monkeypatch) -> None:
+    task = task_of(planes, voxel_size=10.0, output=str(tmp_path / "picks.csv"))
+    opened = FailingBlocks(monkeypatch, OpenWork, -1)
+    with monkeypatch.context() as patch:
+        FailingBlocks(patch, SplitWork, 1)
+        with pytest.raises(OSError, match="disk full"):
+            localize(task)
+    num_blocks = len(opened.done)
+    points, _ = localize(replace(task, radius_min_scale=0.4))
+    assert len(opened.done) == num_blocks
+    check(points)
+
+
+def test_a_map_that_changes_meanwhile_is_an_error(map_path, tmp_path) -> None:
+    chunk = next(Path(map_path, "0").rglob("0/0/0"))
+
+    def touch(event: Event) -> None:
+        if event.kind == "done" and event.stage == "localize":
+            os.utime(chunk, ns=(1, 1))
+
+    with pytest.raises(InputChangedError, match="changed while it was read"):
+        localize(task_of(map_path, output=str(tmp_path / "picks.csv")), observe=touch)
+    assert not (tmp_path / "picks.csv").exists()

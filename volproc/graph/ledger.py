@@ -111,7 +111,11 @@ class Ledger:
         write_bytes(path, json.dumps({"fingerprint": self.mark, "facts": facts}).encode())
         _sync_folder(path.parent)
 
-    def facts(self, stage: str, index: Index) -> dict[str, Any] | None:
+    def keep(self, stage: str, index: Index, result: Any) -> None:
+        """Mark one block of a stage as finished; a result that is a dict is its facts."""
+        self.commit(stage, index, result if isinstance(result, dict) else {})
+
+    def result(self, stage: str, index: Index) -> dict[str, Any] | None:
         """What was noted of a finished block; None if it is not finished."""
         return self._read(self._path(stage, index))
 

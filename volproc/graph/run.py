@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from volproc.core.errors import ClusterError, ClusterLostError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.types import Index
 from volproc.graph.block_queue import BlockQueue
-from volproc.graph.ledger import Ledger
 from volproc.graph.retries import MAX_ATTEMPTS, Retries, Work
+
+
+class Keeper(Protocol):
+    """Knows what is done: `volproc.graph.ledger.Ledger`, or `volproc.graph.sidecars.Sidecars`."""
+
+    def done(self, stage: str) -> set[Index]:
+        """Blocks of a stage that are finished."""
+        ...
+
+    def result(self, stage: str, index: Index) -> Any:
+        """What is kept of a finished block; None if it is not finished."""
+        ...
+
+    def keep(self, stage: str, index: Index, result: Any) -> None:
+        """Mark a block as finished, with what is kept of its result."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +36,7 @@ class Committed:
     """Work that leaves a marker when it is done."""
 
     work: Work
-    ledger: Ledger
+    ledger: Keeper
     stage: str
 
     def __call__(self, index: Index) -> Any:
@@ -30,10 +45,10 @@ class Committed:
         A block that is marked is not done again: a worker that died after it, with the answer
         still in its hands, makes a scheduler run the call once more.
         """
-        if (facts := self.ledger.facts(self.stage, index)) is not None:
-            return facts
+        if (kept := self.ledger.result(self.stage, index)) is not None:
+            return kept
         result = self.work(index)
-        self.ledger.commit(self.stage, index, result if isinstance(result, dict) else {})
+        self.ledger.keep(self.stage, index, result)
         return result
 
 
@@ -60,7 +75,7 @@ def run_stage(
     *,
     executor: Executor,
     observe: Observer = ignore,
-    ledger: Ledger | None = None,
+    ledger: Keeper | None = None,
     needs: Callable[[Index], Iterable[Index]] | None = None,
     collect: Callable[[Index, Any], None] | None = None,
     on_failure: Callable[[Index, BaseException], None] | None = None,
@@ -81,13 +96,13 @@ def run_stage(
         Where.
     observe : callable
         Takes events.
-    ledger : Ledger
-        Knows finished blocks, and marks those that finish now; their work returns a dict.
+    ledger : Ledger or Sidecars
+        Knows finished blocks, and marks those that finish now. A `Ledger` keeps dicts only.
     needs : callable
         Blocks that must be finished before a given one; they come earlier in ``indices``.
     collect : callable
         Takes (index, result) as each block finishes, in any order. Blocks that the ledger knows
-        give no result.
+        already are not handed over.
     on_failure : callable
         Takes (index, error) of a block that failed, and the other blocks go on; blocks that need
         it are handed over too. Without it, the first error ends the stage.
@@ -141,7 +156,7 @@ class _Run:
     retries: Retries
     executor: Executor
     observe: Observer
-    ledger: Ledger | None
+    ledger: Keeper | None
     collect: Callable[[Index, Any], None]
     on_failure: Callable[[Index, BaseException], None] | None
     under_way: dict[str, Index] = field(default_factory=dict)

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from volproc.core.arrays import Source
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.events import Event, Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor
+from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
-from volproc.core.types import Index, Region
 from volproc.core.volume import Volume
-from volproc.graph.components import BlockReport, Collector, label_chunk
-from volproc.graph.particle_blocks import (
-    Found,
-    finish_regions,
-    merge_found,
-    narrow_block,
-    open_block,
-    share_objects,
-    split_objects,
-)
-from volproc.graph.particles import (
-    MAX_OBJECT_VOXELS,
-    Method,
-    ParticleRule,
-    Ties,
-    make_rule,
-    points_of,
-)
-from volproc.graph.run import run_stage
-from volproc.graph.scaling import statistics_grid
+from volproc.graph.particles import MAX_OBJECT_VOXELS, Method, Ties, make_rule, points_of
 from volproc.io.copick_address import is_copick, parse_copick
 from volproc.io.copick_project import project_objects
 from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
 from volproc.metrics.points import combine_scores, score_points
-from volproc.plan.blocks import ChunkGrid
-from volproc.reduce.centres_watershed import Regions, class_boxes, merge_boxes
 from volproc.reduce.faces import check_connectivity
-from volproc.reduce.tables import ObjectTable
-from volproc.workflows.record import read_record
-
-STAGE = "localize"
+from volproc.workflows.particle_stages import (
+    STAGE,
+    Stages,
+    find_objects,
+    find_regions,
+    make_sidecars,
+)
+from volproc.workflows.record import read_record, tidy_room
+from volproc.workflows.unchanged import refuse_changed
 
 RULE_OPTIONS = (
     "method",
@@ -138,84 +117,14 @@ class LocalizeTask:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LabelWork:
-    """Finds the components of one block."""
-
-    source: Source
-    grid: ChunkGrid
-    connectivity: int
-
-    def __call__(self, index: Index) -> BlockReport:
-        """Read one block and label it."""
-        region = self.grid[index].write
-        offset = tuple(s.start for s in region)
-        block = self.source.read(region)
-        return label_chunk(block, index, offset, self.source.shape, self.connectivity, None)
-
-
-@dataclass(frozen=True, slots=True)
-class NarrowSource:
-    """A class map in storage, of which only the particle classes are seen."""
-
-    source: Source
-    rule: ParticleRule
-
-    def __call__(self, region: Region) -> npt.NDArray[np.uint8]:
-        """Read one region."""
-        return narrow_block(self.source.read(region), self.rule)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenWork:
-    """Finds the components of one block of an opened class map, and the boxes of its classes."""
-
-    read: NarrowSource
-    grid: ChunkGrid
-
-    def __call__(self, index: Index) -> tuple[BlockReport, npt.NDArray[np.int64]]:
-        """Read one block with its halo, open and label it."""
-        region, shape = self.grid[index].write, self.read.source.shape
-        offset = tuple(s.start for s in region)
-        boxes = class_boxes(self.read(region), len(self.read.rule.values), offset)
-        opened = open_block(self.read, region, shape)
-        return label_chunk(opened, index, offset, shape, 1, None), boxes
-
-
-class OwnedObjects(tuple[int, ...]):
-    """Index of a block with the objects that the block owns.
-
-    A task gets these alone, and not the table of the volume.
-    """
-
-    objects: ObjectTable
-
-    @classmethod
-    def of(cls, index: Index, objects: ObjectTable) -> OwnedObjects:
-        """Give an index its objects."""
-        owned = cls(index)
-        owned.objects = objects
-        return owned
-
-
-@dataclass(frozen=True, slots=True)
-class SplitWork:
-    """Splits the objects of one block."""
-
-    read: NarrowSource
-    boxes: npt.NDArray[np.int64]
-
-    def __call__(self, index: Index) -> Found:
-        """Read the boxes of the objects, and split each."""
-        assert isinstance(index, OwnedObjects)
-        read = self.read
-        return split_objects(read, index.objects, self.boxes, read.source.shape, read.rule)
-
-
 def localize(
     task: LocalizeTask, *, executor: Executor | None = None, observe: Observer = ignore
 ) -> tuple[Points, list[Path]]:
     """Find particle centres in a class map, block by block, and write them.
+
+    Where there is an output, each block leaves its small table beside it until the end: a killed
+    localization goes on from there. With another size of the particles the tables of the objects
+    are used too, and only what the size matters to is done again.
 
     Parameters
     ----------
@@ -234,7 +143,8 @@ def localize(
     Raises
     ------
     VolprocError
-        If the input is no class map, a class is unknown, or the output exists.
+        If the input is no class map, a class is unknown, the input changed meanwhile, or the
+        output exists.
     """
     volume = task.open()
     if task.output:
@@ -254,8 +164,9 @@ def localize(
         )
         raise ShapeError(msg)
     check_connectivity(task.connectivity, volume.ndim)
-    stages = partial(run_stage, executor=executor or SerialExecutor(), observe=observe)
-    find = _find_regions if rule.method == "watershed" else _find_objects
+    sidecars = make_sidecars(task.output, source, rule)
+    stages = Stages(pool_of(executor or SerialExecutor(), "cpu"), observe, sidecars)
+    find = find_regions if rule.method == "watershed" else find_objects
     points = points_of(
         find(source, rule, stages),
         rule=rule,
@@ -263,46 +174,17 @@ def localize(
         shape=volume.shape,
         name=tomogram_name(task.address, volume.name),
     )
+    refuse_changed(task.open, source)
     paths = (
         write_points(points, task.output, overwrite=task.overwrite, **task.options)
         if task.output
         else []
     )
+    if sidecars is not None:
+        sidecars.remove()
+        tidy_room(task.output)
     observe(Event("note", STAGE, text=f"{len(points)} particles"))
     return points, paths
-
-
-def _find_objects(source: Source, rule: ParticleRule, stages: Callable[..., None]) -> ObjectTable:
-    """Connected components, block by block."""
-    grid = statistics_grid(source)
-    collector = Collector(grid.numblocks, rule.connectivity)
-    work = LabelWork(source, grid, rule.connectivity)
-    stages(STAGE, grid.indices(), work, collect=collector.add, total=len(grid))
-    return collector.finish()
-
-
-def _find_regions(source: Source, rule: ParticleRule, stages: Callable[..., None]) -> Regions:
-    """Objects of the opened map, block by block; then each of them split by the block it is in."""
-    grid = statistics_grid(source)
-    collector = Collector(grid.numblocks, 1)
-    read, boxes = NarrowSource(source, rule), []
-
-    def collect(index: Index, result: tuple[BlockReport, npt.NDArray[np.int64]]) -> None:
-        collector.add(index, result[0])
-        boxes.append(result[1])
-
-    stages(STAGE, grid.indices(), OpenWork(read, grid), collect=collect, total=len(grid))
-    shares = share_objects(collector.finish(), grid.dask_chunks, source.shape)
-    owned = [
-        OwnedObjects.of(index, objects)
-        for index, objects in zip(grid.indices(), shares, strict=True)
-        if len(objects)
-    ]
-    parts: dict[Index, Found] = {}
-    work = SplitWork(read, merge_boxes(boxes))
-    stages("split", owned, work, collect=parts.__setitem__, total=len(owned))
-    found = merge_found([parts[index] for index in owned])
-    return finish_regions(found, source.shape, rule)
 
 
 def tomogram_name(address: str, name: str) -> str:

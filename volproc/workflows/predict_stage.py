@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volproc.core.arrays import Source
-from volproc.core.errors import AddressError, ConfigError, FormatError, InputChangedError
+from volproc.core.errors import ConfigError
 from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor
 from volproc.core.types import Index
-from volproc.core.volume import Volume
 from volproc.graph.block_predict import PredictJob
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict_work import PredictWork
@@ -127,34 +125,6 @@ class CheckWork:
         """Blocks of one row that are damaged."""
         row = self.ledger.finished(STAGE, index[0])
         return [found for found, facts in row if is_damaged(self.work, found, facts)]
-
-
-def refuse_changed(reopen: Callable[[], Volume], source: Source) -> None:
-    """Refuse an input that is not what it was when the run began.
-
-    Parameters
-    ----------
-    reopen : callable
-        Opens the input once more.
-    source : Source
-        The input as it was opened first.
-
-    Raises
-    ------
-    InputChangedError
-    """
-    before = source.identity()
-    try:
-        again = reopen().source
-        now = again.identity() if again is not None else "of another kind"
-    except (AddressError, FormatError, OSError) as error:
-        now = f"not readable any more: {error}"
-    if now != before:
-        msg = (
-            f"the input changed while it was read: it was {before}, and is {now}. Blocks may come "
-            "from both, so nothing of them is kept. Run it again when nobody writes to the input."
-        )
-        raise InputChangedError(msg)
 
 
 def checksums_path(address: str) -> Path:

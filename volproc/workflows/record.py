@@ -53,13 +53,13 @@ def named_beside(address: str, ending: str) -> Path:
 
 def make_room(address: str) -> None:
     """Make the folder that a project's member has its record and its work in."""
-    if find_format(address).checks_outputs:
+    if _is_member(address):
         _place(address).parent.mkdir(exist_ok=True)
 
 
 def tidy_room(address: str) -> None:
     """Remove that folder again, if nothing is in it."""
-    if find_format(address).checks_outputs:
+    if _is_member(address):
         with suppress(OSError):  # as an error says if there is something in it
             _place(address).parent.rmdir()
 
@@ -188,6 +188,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def _is_member(address: str) -> bool:
+    """Whether an output is a member of a project, and no file of its own."""
+    return not address.lower().endswith(POINT_ENDINGS) and find_format(address).checks_outputs
 
 
 def _place(address: str) -> Path:
