@@ -221,9 +221,9 @@ def test_a_folder_with_the_ending_is_another_thing(tmp_path):
 
 def test_an_absurd_shape_takes_no_memory(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("raw", shape=(10**6,) * 3, dtype="f4", chunks=(4, 4, 4))
+        file.create_dataset("raw", shape=(10**5,) * 3, dtype="f4", chunks=(4, 4, 4))
     source = inspect(tmp_path / "a.h5").source
-    assert source.read((slice(10**5, 10**5 + 2),) * 3).shape == (2, 2, 2)
+    assert source.read((slice(10**4, 10**4 + 2),) * 3).shape == (2, 2, 2)
 
 
 @pytest.mark.parametrize("locking", [None, False])

@@ -178,8 +178,8 @@ def test_an_absurd_head_takes_no_memory(path):
     head = json.loads((path / ".zarray").read_text())
     huge = {**head, "shape": [10**9] * 3, "chunks": [10**8] * 3}
     (path / ".zarray").write_text(json.dumps(huge))
-    with pytest.raises(FormatError, match="chunk 0/0/0"):
-        open_array(str(path)).read((slice(0, 2),) * 3)
+    with pytest.raises(FormatError, match="a storage chunk of 100000000 × 100000000"):
+        open_array(str(path))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from yaml.nodes import MappingNode
 
 from volproc.core.errors import ConfigError, nearest
 
+MOST_NODES = 100_000
+"""Values that a configuration may unfold to, aliases followed."""
+
 MAX_SHOWN = 60
 """Characters of a wrong value that an error repeats."""
 
@@ -139,9 +142,22 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         msg = f"the configuration {name} cannot be read: {error}. Give a YAML file."
         raise ConfigError(msg) from error
     try:
-        values = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        loader = _Loader(text)  # a SafeLoader
+        try:
+            node = loader.get_single_node()
+            if node is not None and _count_nodes(node, {}) > MOST_NODES:
+                msg = (
+                    f"{name} unfolds to more than {MOST_NODES:,} values. Write it without aliases."
+                )
+                raise ConfigError(msg)
+            values = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         msg = f"{name} is not valid YAML: {_place(error)}. Correct that line."
+        raise ConfigError(msg) from error
+    except RecursionError as error:
+        msg = f"{name} is nested too deeply for a configuration. Write it flat."
         raise ConfigError(msg) from error
     if values is None:
         return {}
@@ -178,6 +194,19 @@ def dump_resolved(
 
 class _Loader(yaml.SafeLoader):
     """Safe, and strict about keys given twice, which YAML would let the last one win."""
+
+
+def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values that a node unfolds to: aliases of aliases grow without end."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1  # what an alias inside of itself has
+        children: list[yaml.Node] = []
+        if isinstance(node, MappingNode):
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_count_nodes(child, known) for child in children)
+    return known[id(node)]
 
 
 def _construct_mapping(loader: _Loader, node: MappingNode) -> dict[Any, Any]:

@@ -99,6 +99,8 @@ def parse_copick(address: str) -> CopickAddress:
     user, _, session = owner.partition("/")
     if not run:
         raise _malformed(address, "the run is empty")
+    if run in (".", "..") or "\\" in run or "\0" in address:
+        raise _malformed(address, f"{run!r} would lead out of the project")
     if colon and not (user and session):
         raise _malformed(address, f'"{owner}" is no USER/SESSION')
     if not name and not colon:

@@ -11,6 +11,7 @@ from typing import Any
 
 from volproc.core.errors import AddressError, ConfigError, MissingFileError, nearest
 from volproc.io.copick_address import CopickAddress
+from volproc.io.limits import check_metadata_file
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference up to which a voxel size means a voxel spacing of the project; copick
@@ -91,8 +92,9 @@ def read_config(path: Path) -> dict[str, Any]:
         msg = f"{path} does not exist. Give the configuration file of a copick project."
         raise MissingFileError(msg)
     try:
+        check_metadata_file(path)
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} is no JSON file ({error}). Give the configuration of a copick project."
         raise ConfigError(msg) from error
     if not isinstance(values, dict) or "pickable_objects" not in values:

@@ -213,7 +213,9 @@ def _read_dataset(
         size = tuple(size[spatial.index(a)] for a in cut.order)
     planes = (*(1,) * (dataset.ndim - 2), *dataset.shape[-2:])
     stat = Path(path).stat()
-    name = dataset.name.strip("/")
+    # Behind a link to another file, the dataset has the name that it has there.
+    is_linked = dataset.file.filename != file.filename
+    name = wanted if is_linked else dataset.name.strip("/")
     source = Hdf5Source(
         str(Path(path).absolute()),
         name,
@@ -296,6 +298,7 @@ def _check(dataset: h5py.Dataset, path: str) -> None:
             "a non-empty array of real numbers; name another dataset."
         )
         raise FormatError(msg)
+    _check_place(dataset, path)
     filters = dataset.id.get_create_plist()
     for number in range(filters.get_nfilters()):
         code, _, _, name = filters.get_filter(number)
@@ -306,6 +309,29 @@ def _check(dataset: h5py.Dataset, path: str) -> None:
                 "repack the file with gzip: h5repack -f GZIP=4."
             )
             raise FormatError(msg)
+
+
+def _check_place(dataset: h5py.Dataset, path: str) -> None:
+    """Refuse voxels that lie outside of the file's folder: a file may name any other on the disk.
+
+    Virtual datasets and links to files beside are usual, raw files are not.
+    """
+    folder = Path(path).resolve().parent
+    others = [dataset.file.filename]
+    if dataset.is_virtual:
+        others += [source.file_name for source in dataset.virtual_sources()]
+    outside = [
+        name
+        for name in others
+        if name != "." and not (folder / name).resolve().is_relative_to(folder)
+    ]
+    outside += [name for name, _, _ in dataset.external or ()]
+    if outside:
+        msg = (
+            f"the voxels of {path}:{dataset.name} lie in {outside[0]}, outside of the file's "
+            "folder. Open that file itself, or copy what belongs together into one folder."
+        )
+        raise FormatError(msg)
 
 
 def _axes(dataset: h5py.Dataset) -> tuple[str, str]:

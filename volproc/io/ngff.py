@@ -8,6 +8,7 @@ from typing import Any
 
 from volproc.core.errors import AddressError, FormatError
 from volproc.io.lengths import angstrom_per, is_size
+from volproc.io.zarr_array import check_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,12 @@ def read_multiscale(attributes: dict[str, Any], where: str, name: str = "") -> M
         levels = tuple(
             _read_level(d, outer, len(axes)) for d in chosen["datasets"] if isinstance(d, dict)
         )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"{type(error).__name__}: {error}"
         msg = f"the multiscales of {where} are not OME-NGFF ({detail}). Correct its .zattrs."
         raise FormatError(msg) from error
+    for level in levels:
+        check_inside(level.path, where)
     if not levels:
         msg = f"the multiscales of {where} name no datasets. Correct its .zattrs."
         raise FormatError(msg)

@@ -184,7 +184,8 @@ def _read_npy(address: str, request: Request) -> Points:
     """Indices (z, y, x) as an array of n rows; no class, no voxel size."""
     path = existing(address)
     try:
-        array = np.load(path, allow_pickle=False)
+        # Mapped: the head may promise more than there is.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         msg = f"{path} is no readable .npy file ({error}). Save it again with numpy.save."
         raise FormatError(msg) from error

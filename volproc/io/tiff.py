@@ -16,12 +16,13 @@ from volproc.core.arrays import Sink, Source
 from volproc.core.errors import AddressError, FormatError
 from volproc.core.types import Shape
 from volproc.io.formats import Format, Header, Selection, Target
+from volproc.io.limits import check_chunk
 from volproc.io.mapped import Layout, MappedSource, file_stamp, require_file
 from volproc.io.selection import pick_one
 from volproc.io.tiff_axes import choose_axes
-from volproc.io.tiff_check import check_tiff
+from volproc.io.tiff_check import check_claims, check_neighbours, check_tiff
 from volproc.io.tiff_metadata import find_voxel_size
-from volproc.io.tiff_pages import PageSource, num_outer_axes
+from volproc.io.tiff_pages import PageSource, num_outer_axes, segment_shape
 from volproc.io.tiff_sink import begin_tiff
 
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm")
@@ -88,6 +89,7 @@ def _open(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a file; what tifffile cannot understand becomes a `FormatError`."""
     try:
         with tifffile.TiffFile(path) as tif:
+            check_claims(tif.pages[0].description, path)
             # Series are found when asked for; a damaged file fails there in many ways.
             if not tif.series:
                 msg = f"{path} holds no image. Check what wrote it."
@@ -154,6 +156,8 @@ def _source(
     """Memory-map what lies in one piece, and decode the rest."""
     dtype = np.dtype(series.dtype)
     stamp = file_stamp(path)
+    if series.is_multifile:
+        check_neighbours(series, path)
     if series.dataoffset is not None and not series.is_multifile and series.transform is None:
         needed = series.dataoffset + prod(layout.shape) * dtype.itemsize
         if needed > stamp[0]:
@@ -175,6 +179,7 @@ def _source(
             "are there. Copy it again."
         )
         raise FormatError(msg)
+    check_chunk(address, segment_shape(key), dtype.itemsize, "a strip or tile")
     chunks = _chunks(layout, num_outer, key)
     return PageSource(str(path), index, level, layout, dtype.newbyteorder("="), chunks, stamp)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tifffile
 
 from volproc.core.errors import FormatError
 
@@ -22,6 +24,13 @@ DATA_TAGS = ((273, 279), (324, 325))
 
 MOST_TAGS = 4096
 """More tags in one directory are taken for damage."""
+
+
+OME_COUNTS = re.compile(r'(?:Size[ZCT]|PlaneCount|NumPlanes|IFD)="(\d{1,30})"')
+"""Numbers of planes in an OME description."""
+
+MOST_PLANES = 10**7
+"""More planes are taken for damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,53 @@ def check_tiff(path: Path) -> int:
         return len(seen)
     finally:
         os.close(handle)
+
+
+def check_claims(description: str, path: Path) -> None:
+    """Refuse an OME description that counts more planes than any file has.
+
+    Parameters
+    ----------
+    description : str
+        Text of the first page.
+    path : Path
+        The file, for the message.
+
+    Raises
+    ------
+    FormatError
+        With the number.
+
+    Notes
+    -----
+    tifffile makes an entry for each plane that is promised, there or not.
+    """
+    counts = [int(number) for number in OME_COUNTS.findall(description)]
+    if "<OME" in description and max(counts, default=0) > MOST_PLANES:
+        msg = (
+            f"{path} would have {max(counts):,} planes, at most {MOST_PLANES:,} are taken for "
+            "true. Its OME description is damaged; copy it again."
+        )
+        raise FormatError(msg)
+
+
+def check_neighbours(series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Refuse an image of several files of which one lies outside of the first one's folder.
+
+    Raises
+    ------
+    FormatError
+        Naming it.
+    """
+    folder = path.resolve().parent
+    files = {str(page.parent.filehandle.path) for page in series.pages if page is not None}
+    for name in sorted(files):
+        if not Path(name).resolve().is_relative_to(folder):
+            msg = (
+                f"{path} names {name}, which is not in its folder. Open that file itself, or copy "
+                "what belongs together into one folder."
+            )
+            raise FormatError(msg)
 
 
 def _read_layout(head: bytes, path: Path) -> TiffLayout:

@@ -248,16 +248,18 @@ def open_stack(path: str, series: int, level: int, stamp: tuple[int, int]) -> Pa
         return parse_stack(tif.series[series].levels[level])
 
 
+def segment_shape(key: Any) -> PageShape:
+    """Size of a strip or tile of a page."""
+    samples = key.shaped[4]
+    if key.is_tiled:
+        return (1, key.tiledepth, key.tilelength, key.tilewidth, samples)
+    return (1, 1, min(key.rowsperstrip, key.shaped[2]), key.shaped[3], samples)
+
+
 def parse_stack(series: tifffile.TiffPageSeries) -> PageStack:
     """What is needed to read any region of a series, without the open file."""
     key = series.keyframe
     is_jpeg = int(key.compression) in JPEG_COMPRESSIONS
-    samples = key.shaped[4]
-    segment = (
-        (1, key.tiledepth, key.tilelength, key.tilewidth, samples)
-        if key.is_tiled
-        else (1, 1, min(key.rowsperstrip, key.shaped[2]), key.shaped[3], samples)
-    )
     pages: list[Page | None] = []
     for page in series.pages:
         if page is None:
@@ -278,7 +280,7 @@ def parse_stack(series: tifffile.TiffPageSeries) -> PageStack:
     return PageStack(
         pages=tuple(pages),
         shape=key.shaped,
-        segment=segment,
+        segment=segment_shape(key),
         stored=np.dtype(series.dtype).newbyteorder(key.parent.byteorder),
         decode=key.decode,
         fill=key.nodata,

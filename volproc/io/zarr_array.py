@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import numcodecs
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.errors import FormatError
 from volproc.core.types import Index, Shape
+from volproc.io.limits import check_chunk, check_metadata_file
+from volproc.io.zarr_codecs import check_codec, decode_chunk, find_codec
 
 Store = str | Mapping[str, bytes]
 """A folder on disk, or a mapping of keys to bytes (fsspec's ``FSMap``, zarr's stores), which has
@@ -88,7 +88,7 @@ class ArrayMeta:
         """
         expected = prod(self.chunks) * self.dtype.itemsize
         try:
-            flat = self._decompress(data, expected)
+            flat = decode_chunk(data, self.codecs, expected)
             if flat.nbytes != expected:
                 self._refuse(key, f"it holds {flat.nbytes} bytes of voxels, {expected} are due")
         except FormatError:
@@ -98,37 +98,12 @@ class ArrayMeta:
         chunk = flat.view(self.dtype).reshape(self.chunks, order=self.order)  # type: ignore[call-overload]
         return chunk.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def _decompress(self, data: bytes, expected: int) -> npt.NDArray[np.uint8]:
-        decoded: Any = data
-        for config in self.codecs:
-            codec = _codec(config)
-            if codec.codec_id != "blosc":
-                decoded = codec.decode(decoded)
-                continue
-            # Blosc reads past the end of truncated data without complaint, so its own count of
-            # bytes is compared first; with it right, one can decode into the final memory.
-            inner, outer = (int.from_bytes(decoded[a : a + 4], "little") for a in (4, 12))
-            if len(decoded) < 16 or outer != len(decoded):
-                msg = f"{len(decoded)} bytes are there, {outer} were written"
-                raise ValueError(msg)
-            if len(self.codecs) == 1 and inner == expected:
-                flat = np.empty(expected, np.uint8)
-                codec.decode(decoded, out=flat)
-                return flat
-            decoded = codec.decode(decoded)
-        return np.array(numcodecs.compat.ensure_contiguous_ndarray(decoded)).view(np.uint8)
-
     def _refuse(self, key: str, why: str) -> None:
         msg = (
             f"chunk {key} of {self.name} is truncated or damaged ({why}). Copy the store again, "
             "or delete that chunk to read it as empty."
         )
         raise FormatError(msg) from None
-
-
-@lru_cache(maxsize=64)
-def _codec(config: str) -> Any:
-    return numcodecs.get_codec(json.loads(config))
 
 
 def read_bytes(store: Store, key: str) -> bytes | None:
@@ -155,6 +130,8 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
     FormatError
         If it is no JSON object: truncated, or something else.
     """
+    if isinstance(store, str) and Path(store, key).is_file():
+        check_metadata_file(Path(store, key))
     data = read_bytes(store, key)
     if data is None:
         return None
@@ -167,6 +144,31 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
         msg = f"{where} is no JSON object ({error}). Copy the store again."
         raise FormatError(msg) from error
     return value
+
+
+def check_inside(path: object, where: str) -> str:
+    """Return a path that metadata name, or refuse one that leads out of its group.
+
+    Raises
+    ------
+    FormatError
+        If it is no text, absolute, or goes up.
+
+    Examples
+    --------
+    >>> check_inside("labels/0", "a.zarr")
+    'labels/0'
+    """
+    text = path if isinstance(path, str) else ""
+    parts = text.replace("\\", "/").split("/")
+    # A colon names a drive or a protocol; "." alone is the group itself.
+    if not text or ".." in parts or parts[0] == "" or ":" in parts[0] or "\0" in text:
+        msg = (
+            f"the metadata of {where} name {path!r}, which is no path inside of it. Correct its "
+            ".zattrs, or open what is meant by its own address."
+        )
+        raise FormatError(msg)
+    return text
 
 
 def join_key(path: str, name: str) -> str:
@@ -205,7 +207,7 @@ def read_array_meta(store: Store, path: str = "", *, name: str = "") -> ArrayMet
         raise FormatError(msg)
     try:
         found = _parse(meta, name, _separator(store, path, meta))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         detail = f"{type(error).__name__}: {error}"
         msg = f"the .zarray of {name} is damaged or unknown ({detail}). Copy the store again."
         raise FormatError(msg) from error
@@ -215,6 +217,7 @@ def read_array_meta(store: Store, path: str = "", *, name: str = "") -> ArrayMet
             "of real numbers; name another array of the store."
         )
         raise FormatError(msg)
+    check_chunk(name, found.chunks, found.dtype.itemsize)
     return found
 
 
@@ -231,7 +234,8 @@ def _parse(meta: dict[str, Any], name: str, separator: str) -> ArrayMeta:
     filters = [*(meta.get("filters") or []), *filter(None, [meta.get("compressor")])]
     codecs = tuple(json.dumps(c, sort_keys=True) for c in reversed(filters))
     for config in codecs:
-        _codec(config)  # an unknown codec surfaces here, not in a worker
+        check_codec(json.loads(config))
+        find_codec(config)  # an unknown codec surfaces here, not in a worker
     dtype = np.dtype(meta["dtype"]) if isinstance(meta["dtype"], str) else np.dtype("O")
     fill = json.dumps(meta.get("fill_value"))
     found = ArrayMeta(name, shape, chunks, dtype, fill, meta["order"], separator, codecs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from volproc.core.errors import FormatError, MissingFileError, SeveralError, nearest
-from volproc.io.zarr_array import V3_CURE, read_json
+from volproc.io.zarr_array import V3_CURE, check_inside, read_json
 
 _MAX_LISTED = 12
 _MAX_FOUND = 100
@@ -160,12 +160,12 @@ def _members(folder: Path, attributes: dict[str, Any]) -> tuple[str, list[str]]:
     well = attributes.get("well")
     if isinstance(well, dict):
         images = [i for i in _list(well, "images") if isinstance(i, dict)]
-        return "a well of", [str(i["path"]) for i in images if "path" in i]
+        return "a well of", [check_inside(i["path"], str(folder)) for i in images if "path" in i]
     if "bioformats2raw.layout" in attributes:
         series = _list(read_json(str(folder / "OME"), ".zattrs") or {}, "series")
-        found = [str(s) for s in series] or _numbered(folder)
+        found = [check_inside(s, str(folder)) for s in series] or _numbered(folder)
         return "a collection of", [s for s in found if (folder / s).is_dir()]
-    if labels := [str(name) for name in _list(attributes, "labels")]:
+    if labels := [check_inside(name, str(folder)) for name in _list(attributes, "labels")]:
         return "a group of", [name for name in labels if (folder / name).is_dir()]
     found_below = islice(_walk(folder, _MAX_DEPTH), _MAX_FOUND)
     return "a group of", [p.relative_to(folder).as_posix() for p in found_below]
@@ -175,11 +175,11 @@ def _plate_images(folder: Path, plate: dict[str, Any]) -> Iterator[str]:
     """Paths of the images of a plate, up to a bound."""
     count = 0
     for entry in _list(plate, "wells"):
-        well = str(entry.get("path", "")) if isinstance(entry, dict) else ""
+        well = check_inside(entry.get("path") if isinstance(entry, dict) else None, str(folder))
         attributes = read_json(str(folder / well), ".zattrs") or {}
         for image in _list(attributes.get("well"), "images"):
             if isinstance(image, dict) and "path" in image:
-                yield f"{well}/{image['path']}"
+                yield f"{well}/{check_inside(image['path'], str(folder / well))}"
                 count += 1
         if count >= _MAX_FOUND:
             return

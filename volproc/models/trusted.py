@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -154,7 +154,7 @@ def load_trusted(spec: ModelSpec) -> nn.Module:
         raise ModelError(msg)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    return cast(nn.Module, network.eval())
+    return network.eval()
 
 
 def check_output(logits: object, batch: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
