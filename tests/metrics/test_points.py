@@ -126,5 +126,8 @@ def test_what_cannot_be_scored_is_named() -> None:
     other = Points.from_zyx([], class_name="a", voxel_size=VOXEL, shape=(5, 7, 11))
     with pytest.raises(ShapeError, match=r"\(50, 70, 110\) voxels, the prediction in one of \(5"):
         score_points(points([]), other, radii=RADII)
+    unknown = Points.from_zyx([[1, 2, 3]], class_name="ribosome", voxel_size=VOXEL, shape=())
+    scores = score_points(points([[1, 2, 3]]), unknown, radii=RADII)
+    assert row(scores, "ribosome").tp == 1, "a table without the size of its volume is no error"
     with pytest.raises(ShapeError, match="no scores to combine"):
         combine_scores([])

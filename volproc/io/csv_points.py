@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from volproc.core.errors import FormatError
 from volproc.core.points import COLUMNS, Points
 from volproc.io.atomic_text import write_text
 from volproc.io.points_table import (
+    PointTables,
     Request,
     check_finite,
     existing,
@@ -20,6 +22,7 @@ from volproc.io.points_table import (
     needed_voxel_size,
     numbers,
     rows_of_volume,
+    split_volumes,
 )
 from volproc.io.xyz import xyz_angstrom_to_zyx, zyx_to_xyz_angstrom
 
@@ -94,17 +97,48 @@ def read_csv(address: str, request: Request, *, unit: Unit = "voxel") -> Points:
     """
     path = existing(address)
     table = _parse(path)
-    plain = next((names for names in CENTRES if set(names) <= set(table.columns)), None)
-    in_angstrom = ANGSTROM if set(ANGSTROM) <= set(table.columns) else None
+    rows, name = rows_of_volume(table, VOLUMES, request, path)
+    return _points(rows, name, path, request, unit)
+
+
+def open_csv(address: str, request: Request, *, unit: Unit = "voxel") -> PointTables:
+    """Open a table that may hold points of several volumes: parsed once, read volume by volume.
+
+    Parameters
+    ----------
+    address, request, unit
+        As in `read_csv`. Where no voxel size is requested and the table states Å, its points come
+        in voxels of 1 Å.
+
+    Raises
+    ------
+    FormatError
+        If the file is no table.
+    """
+    path = existing(address)
+    table = _parse(path)
+    states_angstrom = unit == "angstrom" or set(ANGSTROM) <= set(table.columns)
+    if request.voxel_size is None and states_angstrom:
+        request = replace(request, voxel_size=(1.0, 1.0, 1.0))
+
+    def read(name: str, rows: pd.DataFrame) -> Points:
+        return _points(rows, name or path.stem, path, request, unit)
+
+    return PointTables(split_volumes(table, VOLUMES), read)
+
+
+def _points(rows: pd.DataFrame, name: str, path: Path, request: Request, unit: Unit) -> Points:
+    """Points of the rows of one volume."""
+    plain = next((names for names in CENTRES if set(names) <= set(rows.columns)), None)
+    in_angstrom = ANGSTROM if set(ANGSTROM) <= set(rows.columns) else None
     if plain is None and in_angstrom is None:
         msg = (
-            f"{path} has columns {', '.join(map(str, table.columns))}. A points table needs "
+            f"{path} has columns {', '.join(map(str, rows.columns))}. A points table needs "
             "z, y, x (voxels, or Å with unit='angstrom') or z_angstrom, y_angstrom, x_angstrom."
         )
         raise FormatError(msg)
     if in_angstrom is None and unit == "angstrom":
         plain, in_angstrom = None, plain
-    rows, name = rows_of_volume(table, VOLUMES, request, path)
     indices = None if plain is None else numbers(rows, plain, path)
     positions = None if in_angstrom is None else numbers(rows, in_angstrom, path)
     size = _ratio(indices, positions)
@@ -157,5 +191,5 @@ def _ratio(
 
 
 def _same(one: tuple[float, ...] | None, other: tuple[float, ...]) -> bool:
-    # A table with indices alone knows no size: its indices are taken as they are.
-    return one is None or bool(np.allclose(one, other, rtol=1e-9, atol=0))
+    # Rows that do not show their size, such as one with a coordinate of 0, go by their Å.
+    return one is not None and bool(np.allclose(one, other, rtol=1e-9, atol=0))

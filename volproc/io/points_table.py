@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,54 @@ class Request:
 
     name: str | None = None
     """The one volume wanted, where the table holds several."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointTables:
+    """A table of points, parsed, which is read volume by volume."""
+
+    tables: dict[str, pd.DataFrame]
+    """Rows by volume, sorted; of one volume without a name, "", where the table names none."""
+
+    read_rows: Callable[[str, pd.DataFrame], Points]
+    """Points of the rows of a volume."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Volumes that the table names."""
+        return tuple(name for name in self.tables if name)
+
+    def read(self, name: str = "") -> Points:
+        """Points of one volume; of all rows, where the table names no volume.
+
+        Raises
+        ------
+        AddressError
+            If the table has no such volume.
+        VolprocError
+            As `volproc.io.points.read_points`.
+        """
+        if not self.names:
+            (rows,) = self.tables.values()
+            return self.read_rows(name, rows)
+        if name not in self.tables:
+            msg = f'the table has no points of "{name}"; {nearest(name, self.names[:50])}'
+            raise AddressError(msg)
+        return self.read_rows(name, self.tables[name])
+
+
+def split_volumes(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Rows by volume, sorted; the first of ``columns`` that exists names the volumes.
+
+    >>> parts = split_volumes(pd.DataFrame({"run": ["b", "a", "b"], "x": [1, 2, 3]}), ["run"])
+    >>> {name: rows["x"].tolist() for name, rows in parts.items()}
+    {'a': [2], 'b': [1, 3]}
+    """
+    column = next((c for c in columns if c in table.columns), None)
+    if column is None or table.empty:
+        return {"": table}
+    groups = table.groupby(table[column].astype(str), sort=True)
+    return {str(name): rows.reset_index(drop=True) for name, rows in groups}
 
 
 def existing(address: str) -> Path:

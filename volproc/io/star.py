@@ -15,6 +15,7 @@ from volproc.core.errors import AddressError, FormatError, VoxelSizeError
 from volproc.core.points import COLUMNS, Points
 from volproc.io.atomic_text import write_text
 from volproc.io.points_table import (
+    PointTables,
     Request,
     check_finite,
     existing,
@@ -23,6 +24,7 @@ from volproc.io.points_table import (
     needed_voxel_size,
     numbers,
     rows_of_volume,
+    split_volumes,
 )
 from volproc.io.xyz import (
     xyz_angstrom_to_zyx,
@@ -203,6 +205,41 @@ def read_star(address: str, request: Request, *, pixel_size: float | None = None
     path = existing(address)
     table, columns, optics = _tables(path, has_shape=request.shape is not None)
     rows, name = rows_of_volume(table, VOLUMES, request, path)
+    return _points(rows, name, columns, optics, path, request, pixel_size)
+
+
+def open_star(address: str, request: Request, *, pixel_size: float | None = None) -> PointTables:
+    """Open a table that may hold particles of several volumes: parsed once, read one by one.
+
+    Parameters
+    ----------
+    address, request, pixel_size
+        As in `read_star`.
+
+    Raises
+    ------
+    FormatError, AddressError
+        As `read_star`, of the file as a whole.
+    """
+    path = existing(address)
+    table, columns, optics = _tables(path, has_shape=request.shape is not None)
+
+    def read(name: str, rows: pd.DataFrame) -> Points:
+        return _points(rows, name or path.stem, columns, optics, path, request, pixel_size)
+
+    return PointTables(split_volumes(table, VOLUMES), read)
+
+
+def _points(
+    rows: pd.DataFrame,
+    name: str,
+    columns: tuple[str, ...],
+    optics: pd.DataFrame | None,
+    path: Path,
+    request: Request,
+    pixel_size: float | None,
+) -> Points:
+    """Points of the rows of one volume."""
     rows = rows.rename(columns={k: v for k, v in RENAMED.items() if v not in rows.columns})
     if "rlnArea" in rows.columns and "num_voxels" not in rows.columns:
         rows = rows.rename(columns={"rlnArea": "num_voxels"})

@@ -3,6 +3,7 @@
 from volproc.metrics.matching import match_points
 from volproc.metrics.overlap import confusion, dice, iou, score_classes
 from volproc.metrics.points import combine_scores, score_points
+from volproc.metrics.summary import summarize_scores
 
 __all__ = [
     "combine_scores",
@@ -12,4 +13,5 @@ __all__ = [
     "match_points",
     "score_classes",
     "score_points",
+    "summarize_scores",
 ]

@@ -166,7 +166,9 @@ def _check(
     beta: float,
 ) -> None:
     """Refuse scores that would mean nothing."""
-    if truth.voxel_size == predicted.voxel_size and truth.shape != predicted.shape:
+    # Tables of points often do not know how large their volume is.
+    is_known = truth.shape and predicted.shape and truth.voxel_size == predicted.voxel_size
+    if is_known and truth.shape != predicted.shape:
         msg = (
             f"truth lies in a volume of {truth.shape} voxels, the prediction in one of "
             f"{predicted.shape}. Compare points of the same volume."
