@@ -209,9 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--blocks", type=int, nargs="+", default=(10_000, 100_000), metavar="N")
     parser.add_argument("--graph-blocks", type=int, default=1000, help="run lazily; 0: none")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--folder", type=Path, help="where ledgers go; temporary by default"
-    )
+    parser.add_argument("--folder", type=Path, help="where ledgers go; temporary by default")
     options = parser.parse_args(argv)
     sizes = (60,) if options.tiny else options.blocks
     graph = 8 if options.tiny else options.graph_blocks
