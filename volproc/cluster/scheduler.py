@@ -70,6 +70,7 @@ class DaskExecutor(Session):
         self._token = uuid4().hex[:8]
         self._numbers = count()
         self._workers: set[str] = set()
+        self._trouble = ""
         self._deaths: dict[str, Death] = {}
         self._plugin = make_blame_plugin(self._token)
         client.register_plugin(self._plugin)
@@ -111,7 +112,7 @@ class DaskExecutor(Session):
             If the scheduler is gone.
         """
         name = f"{key}-{self._token}-{next(self._numbers)}"
-        if self.client.status != "running":
+        if self._trouble or self.client.status != "running":
             raise self._lost()
         future = self.client.submit(SameVersions(function), *args, key=name, pure=False)
         self._under_way[name] = (key, future)
@@ -147,6 +148,18 @@ class DaskExecutor(Session):
                 error = raised
             future.release()
             yield key, result, error
+
+    def give_up(self, why: str) -> None:
+        """End all calls under way and refuse further ones, from any thread.
+
+        Parameters
+        ----------
+        why : str
+            What their errors say.
+        """
+        self._trouble = why
+        futures = [Future(key, client=self.client) for key in list(self.client.futures)]
+        self.client.cancel(futures, force=True)
 
     @contextmanager
     def as_current(self) -> Iterator[None]:
@@ -191,7 +204,9 @@ class DaskExecutor(Session):
         return died
 
     def _lost(self, key: str = "") -> ClusterLostError:
-        """Error of a scheduler that went away."""
+        """Error of a scheduler that went away, or of workers that do not come."""
+        if self._trouble:
+            return ClusterLostError(self._trouble)
         where = self.client.scheduler.address if self.client.scheduler else "the cluster"
         msg = (
             f"the connection to the scheduler at {where} was lost"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from distributed import Future, LocalCluster
+from distributed import LocalCluster
 
 from volproc.cluster.drain import Drain
 from volproc.cluster.jobs import PLACEHOLDER, JobPool, job_script
@@ -20,7 +20,7 @@ from volproc.cluster.scheduler import MEMORY_SHARE, DaskExecutor
 from volproc.cluster.session import Session
 from volproc.cluster.slurm_queue import SlurmQueue
 from volproc.cluster.supervisor import Supervisor, Wishes
-from volproc.core.errors import ClusterError, ClusterLostError
+from volproc.core.errors import ClusterError
 
 KINDS = ("gpu", "cpu")
 """Pools that there may be; the first that is there runs what does not choose."""
@@ -42,7 +42,6 @@ class PoolExecutor(DaskExecutor):
         self.pool = pool
         self._scheduler = cluster.scheduler
         self._supervisor: Supervisor | None = None
-        self._trouble = ""
         client.register_plugin(Drain(pool.drain_s))
 
     @property
@@ -65,7 +64,7 @@ class PoolExecutor(DaskExecutor):
             write_script=lambda name: write_script(name=name, scheduler=self._scheduler.address),
             count_calls=lambda: len(self._scheduler.tasks),
             list_workers=lambda: {str(w.name) for w in list(self._scheduler.workers.values())},
-            give_up=self._give_up,
+            give_up=lambda error: self.give_up(str(error)),
         )
         self._supervisor.start()
 
@@ -77,8 +76,6 @@ class PoolExecutor(DaskExecutor):
         ClusterLostError
             If the scheduler is gone, or no worker can be had.
         """
-        if self._trouble:
-            raise self._lost(key)
         super().submit(key, function, *args)
         if self._supervisor is not None:
             self._supervisor.wake()
@@ -90,16 +87,6 @@ class PoolExecutor(DaskExecutor):
         finally:
             if self._supervisor is not None:
                 self._supervisor.stop()
-
-    def _give_up(self, error: ClusterError) -> None:
-        """End all calls under way, because no worker can be had."""
-        self._trouble = str(error)
-        futures = [Future(key, client=self.client) for key in list(self.client.futures)]
-        self.client.cancel(futures, force=True)
-
-    def _lost(self, key: str = "") -> ClusterLostError:
-        """Error of a scheduler that went away, or of workers that never came."""
-        return ClusterLostError(self._trouble) if self._trouble else super()._lost(key)
 
 
 class SlurmSession(Session):
