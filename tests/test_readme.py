@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import volproc
 from volproc.cli.main import run
+from volproc.models.loading import load_model
 from volproc.phantoms.phantom import Phantom
 from volproc.phantoms.spec import PhantomSpec
 
@@ -72,3 +74,13 @@ def test_the_example_counts_particles(
     runpy.run_path(str(ROOT / "examples" / "count_particles.py"), run_name="__main__")
     assert "ribosome: " in capsys.readouterr().out
     assert (tmp_path / "o" / "classes.zarr").is_dir()
+
+
+def test_the_description_of_a_model_of_others_is_one(tmp_path: Path) -> None:
+    (text,) = [block for block in blocks("json") if '"patch"' in block]
+    torch.save(torch.nn.Conv3d(1, 2, 1), tmp_path / "net.pt")
+    (tmp_path / "net.pt.json").write_text(text)
+    spec = volproc.read_model(tmp_path / "net.pt", trust_model=True)
+    assert spec.patch == (64, 96, 96)
+    assert spec.classes == ("background", "ribosome")
+    assert load_model(spec, "cpu").spec.params == {"multiple": [16, 16, 16]}

@@ -195,3 +195,29 @@ def test_amounts_and_names_are_read() -> None:
     assert Bytes().convert("1.5kB", None, None) == 1500
     assert Bytes().convert("12", None, None) == 12
     assert Named(float, "NAME=Å").convert("a=b=1.5", None, None) == ("a=b", 1.5)
+
+
+def test_a_pickled_network_needs_trust_to_be_planned_segmented_and_verified(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    torch.save(torch.nn.Conv3d(1, 2, 3, padding=1), "net.pt")
+    (here / "net.pt.json").write_text('{"patch": [16, 16, 16], "classes": ["background", "ball"]}')
+    words = ["noise.npy", "-m", "net.pt", "-vs", "10"]
+    before = sorted(here.iterdir())
+    for command in (["plan", *words], ["segment", "semantic", *words, "-o", "out.zarr"]):
+        assert run(command) == 1
+        assert "allow it with --trust-model" in capsys.readouterr().err
+    assert sorted(here.iterdir()) == before
+    assert run(["plan", *words, "--trust-model"]) == 0
+    assert "blocks" in capsys.readouterr().out
+    assert run(["segment", "semantic", *words, "-o", "out.zarr", "--trust-model", "-q"]) == 0
+    assert open_("out.zarr").shape == SHAPE
+    capsys.readouterr()
+    assert run(["verify", "out.zarr", "--regions", "1", "-q"]) == 1
+    assert "--trust-model" in capsys.readouterr().err
+    run(["verify", "out.zarr", "--regions", "1", "-q", "--trust-model"])
+    assert "verdict" in capsys.readouterr().out
+    (here / "settings.yaml").write_text("input: noise.npy\nmodel: net.pt\ntrust_model: true\n")
+    words = ["--config", "settings.yaml", "-vs", "10", "-o", "again.zarr", "-q"]
+    assert run(["segment", "semantic", *words]) == 0

@@ -115,6 +115,26 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, text: str, said: st
         load(write(tmp_path, text), SegmentConfig)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [x, x, x, x]\n" + "".join(
+            f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+        ), "unfolds to more than 100,000 values"),
+        ("a: &a [*a]\n", "unfolds to more than 100,000 values"),
+        ("a: " + "[" * 20_000 + "]" * 20_000, "nested too deeply"),
+        ("a: !!python/object/apply:os.system [true]\n", "is not valid YAML"),
+        ("a: !!python/name:os.system\n", "is not valid YAML"),
+    ],
+    ids=["laughs", "self", "deep", "call", "name"],
+)  # fmt: skip
+def test_a_hostile_file_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load(path, ClusterConfig)
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist"):
         load(tmp_path / "nowhere.yaml", SegmentConfig)
