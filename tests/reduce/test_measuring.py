@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from volproc.core.errors import DtypeError, PlanError
-from volproc.reduce.measuring import MAX_SUM, MAX_VOXELS, as_real, lines_at_once, unsigned
+from volproc.reduce.measuring import (
+    MAX_SUM,
+    MAX_VOXELS,
+    as_real,
+    in_memory_order,
+    lines_at_once,
+    unsigned,
+)
 
 
 @pytest.mark.parametrize("shape", [(512, 512, 512), (1, 60_000, 60_000), (1, 3, 1_000_000)])
@@ -38,7 +45,45 @@ def test_intensities_come_as_two_types_with_their_values() -> None:
         values = np.array([[0, 1], [1, 0]]).astype(dtype)
         real = as_real(values)
         assert real.dtype == np.dtype(wide)
-        assert real.tolist() == [values.astype(float).tolist()]
+        assert real.tolist() == values.astype(float).tolist()
     for dtype in (complex, np.longdouble, "M8[s]"):
         with pytest.raises(DtypeError, match="one real channel"):
             as_real(np.zeros((2, 2), dtype))
+
+
+WHOLE = np.arange(6 * 7 * 8, dtype=np.uint32).reshape(6, 7, 8)
+PACKED = np.zeros(24, [("gap", "u1"), ("label", "u4")])["label"]
+PACKED[:] = np.arange(24)
+
+
+@pytest.mark.parametrize(
+    ("volume", "is_copied"),
+    [
+        (WHOLE, False),
+        (WHOLE[1:4, 2:5, 3:7], False),
+        (WHOLE[::2, ::3], False),
+        (WHOLE[:, :, :1], False),
+        (WHOLE[2:3, 4:5, 6:], False),
+        (np.broadcast_to(WHOLE[1], (4, 7, 8)), False),
+        (WHOLE[::-1], True),
+        (WHOLE[:, ::-1], True),
+        (WHOLE[:, :, ::2], True),
+        (WHOLE.T, True),
+        (np.broadcast_to(WHOLE[..., :1], (6, 7, 3)), True),
+        (PACKED.reshape(2, 3, 4), True),
+        (np.frombuffer(b"_" + WHOLE.tobytes(), np.uint32, 336, 1).reshape(6, 7, 8), True),
+    ],
+)
+def test_every_view_lies_in_memory_order_and_most_are_not_copied(
+    volume: np.ndarray, is_copied: bool
+) -> None:
+    line, plane_step, line_step = in_memory_order(volume)
+    depth, height, width = volume.shape
+    for z in range(depth):
+        for y in range(height):
+            start = z * plane_step + y * line_step
+            assert line[start : start + width].tolist() == volume[z, y].tolist()
+    assert len(line) == (depth - 1) * plane_step + (height - 1) * line_step + width
+    assert not line.flags.writeable
+    assert line.flags.aligned
+    assert np.shares_memory(line, volume) is not is_copied

@@ -14,8 +14,10 @@ from skimage.measure import regionprops_table
 
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.plan.blocks import ChunkGrid
+from volproc.reduce.measuring import Wanted
 from volproc.reduce.objects import measure_block
 from volproc.reduce.properties import finish
+from volproc.reduce.table_rows import table_to_rows
 from volproc.reduce.tables import ObjectTable, empty_table, merge_tables
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -196,3 +198,39 @@ def test_tables_that_do_not_fit_each_other_are_refused() -> None:
         merge_tables([flat, deep])
     with pytest.raises(ShapeError, match=r"empty_table"):
         merge_tables([])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[1:9, 2:10, 3:12],
+        lambda a: a[:, :, ::2],
+        lambda a: a[::2, ::3],
+        lambda a: a[::-1, :, ::-1],
+        lambda a: a.transpose(2, 0, 1),
+        lambda a: a[3:4, :, 2:3],
+    ],
+)
+@pytest.mark.parametrize("dtype", ["u4", "i8", ">u2"])
+def test_how_a_block_lies_in_memory_changes_nothing(view: Any, dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    labels = view(rng.integers(0, 9, (11, 12, 13)).repeat(2, 1).astype(dtype))
+    values = view(rng.standard_normal((11, 24, 13)).astype(np.float32))
+    labels.flags.writeable = False
+    options: dict[str, Any] = {
+        "offset": (0, 0, 0),
+        "shape": labels.shape,
+        "wanted": Wanted(surface=True, products=True, squares=True),
+    }
+    plain = [np.array(a.tolist(), dtype=a.dtype.newbyteorder("=")) for a in (labels, values)]
+    one = measure_block(labels, intensity=values, **options)
+    other = measure_block(plain[0], intensity=plain[1], **options)
+    assert one.label.tolist() == np.unique(plain[0][plain[0] > 0]).tolist()
+    assert table_to_rows(one).tobytes() == table_to_rows(other).tobytes()
+
+
+def test_labels_that_differ_in_their_last_bit_are_different_objects() -> None:
+    labels = np.array([[2**62, 2**62 + 1, 2**62 + 1, 2**62]], np.uint64)
+    table = measure_block(labels, offset=(0, 0), shape=(1, 4))
+    assert table.label.tolist() == [2**62, 2**62 + 1]
+    assert table.count.tolist() == [2, 2]

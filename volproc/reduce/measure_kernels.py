@@ -112,24 +112,39 @@ def find_undecided(labels: Array, axis: int, side: int) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def find_slot(keys: Array, key: int) -> int:
-    """Slot of a label in an open hash table: where it is, or where it belongs."""
-    mask = np.uint64(keys.size - 1)
+def _find_slot(slots: Array, names: Array, name: int) -> int:
+    """Slot of a label in an open hash table: where its row is, or where it belongs."""
+    mask = np.uint64(slots.size - 1)
     # Fibonacci hashing: the multiplier is 2**64 over the golden ratio
-    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while keys[slot] != 0 and keys[slot] != key:
+    slot = ((name * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while slots[slot] != 0 and names[slots[slot] - 1] != name:
         slot = (slot + np.uint64(1)) & mask
     return slot
 
 
 @njit(cache=True, nogil=True)
-def copy_slots(keys: Array, places: Array, wide_keys: Array, wide_places: Array) -> None:
-    """Enter all labels of a hash table into a larger one."""
-    for i in range(keys.size):
-        if keys[i] != 0:
-            slot = find_slot(wide_keys, keys[i])
-            wide_keys[slot] = keys[i]
-            wide_places[slot] = places[i]
+def fill_slots(slots: Array, names: Array) -> None:
+    """Enter the labels of all rows into an empty hash table, at least half of which stays empty."""
+    for row in range(names.size):
+        slots[_find_slot(slots, names, names[row])] = row + 1
+
+
+@njit(cache=True, nogil=True)
+def _find_runs(line: Array, starts: Array) -> int:
+    """Write where the runs of a line start, and then where the line ends; count the runs.
+
+    Each place is written, and overwritten by the next one unless a run starts there: a branch that
+    the processor cannot foresee, twice a run, would take longer than all the rest.
+    """
+    num_runs, before = 1, line[0]
+    starts[0] = 0
+    for x in range(1, line.size):
+        label = line[x]
+        starts[num_runs] = x
+        num_runs += label != before
+        before = label
+    starts[num_runs] = line.size
+    return num_runs
 
 
 @njit(cache=True, nogil=True)
@@ -231,15 +246,17 @@ def _add_intensity(
 def scan_lines(
     labels: Array,
     intensity: Array,
-    planes: tuple[int, int, int],
-    keys: Array,
-    places: Array,
+    steps: tuple[int, int, int, int],
+    planes: tuple[int, int],
+    block_shape: tuple[int, int, int],
+    slots: Array,
+    names: Array,
     rows: Array,
     digits: Array,
     squares: Array,
     extremes: Array,
     window: tuple[int, int, int, int],
-    wanted: tuple[bool, bool],
+    wanted: tuple[bool, bool, bool],
     num_objects: int,
     line: int,
     last_line: int,
@@ -248,14 +265,20 @@ def scan_lines(
 
     Parameters
     ----------
-    labels : ndarray of uint32 or uint64, (z, y, x)
-        Some planes of the block; 0 is background.
-    intensity : ndarray of float32 or float64, (z, y, x) or (0, 0, 0)
-        Some planes of the block; the last where there is none.
-    planes : (int, int, int)
-        Which planes of the block are the first ones of the two, and how many the block has.
-    keys, places : ndarray of uint64 and int64, (2 ** n,)
-        Hash table from label to row, at least half empty.
+    labels : ndarray of uint32 or uint64, (n,)
+        Some planes of the block, in memory order; 0 is background.
+    intensity : ndarray of float32 or float64, (m,)
+        Some planes of the block.
+    steps : (int, int, int, int)
+        Voxels from a plane and from a line to the next, of labels and of intensities.
+    planes : (int, int)
+        Which planes of the block are the first ones of the two.
+    block_shape : (int, int, int)
+        Planes, lines and voxels of the block.
+    slots : ndarray of int64, (2 ** n,)
+        Hash table from label to row, counted from 1; at least half empty.
+    names : ndarray of uint64, (room,)
+        Label of each row.
     rows : ndarray of int64, (room, NUM_COLUMNS)
     digits, squares : ndarray of int64, (room, k)
         Sums of intensities; ``squares`` may have no rows.
@@ -263,8 +286,8 @@ def scan_lines(
         Least and greatest intensity.
     window : tuple of int
         First digit of sums and of squares, then lowest and highest exponent that they can take.
-    wanted : (bool, bool)
-        Whether surfaces and products of coordinates are wanted.
+    wanted : (bool, bool, bool)
+        Whether surfaces, products of coordinates and intensities are wanted.
     num_objects, line, last_line : int
         Rows in use, and the lines to measure, counted as ``z * height + y``.
 
@@ -280,50 +303,48 @@ def scan_lines(
     Growing the arrays in here would be shorter, but arrays that change inside a loop make numba's
     code twenty times slower.
     """
-    _, height, width = labels.shape
-    base, value_base, depth = planes
-    with_surface, with_products = wanted
+    depth, height, width = block_shape
+    with_surface, with_products, with_intensity = wanted
     lowest, highest = window[2], window[3]
-    with_intensity = intensity.size > 0
     values = np.empty(width if with_intensity else 0, np.float64)
     bits = values.view(np.uint64)
+    starts = np.empty(width + 1, np.int64)
     while line < last_line and num_objects + width <= rows.shape[0]:
         z, y = line // height, line % height
-        own = labels[z - base, y]
+        at = (z - planes[0]) * steps[0] + y * steps[1]
+        own = labels[at : at + width]
         if with_surface:
-            one, two = labels[max(z - 1, 0) - base, y], labels[min(z + 1, depth - 1) - base, y]
-            three = labels[z - base, max(y - 1, 0)]
-            four = labels[z - base, min(y + 1, height - 1)]
+            below, above = at - steps[0] * (z > 0), at + steps[0] * (z < depth - 1)
+            one, two = labels[below : below + width], labels[above : above + width]
+            below, above = at - steps[1] * (y > 0), at + steps[1] * (y < height - 1)
+            three, four = labels[below : below + width], labels[above : above + width]
         if with_intensity:
-            values[:] = intensity[z - value_base, y]
+            value_at = (z - planes[1]) * steps[2] + y * steps[3]
+            values[:] = intensity[value_at : value_at + width]
             lowest, highest = _reach_of(own, bits, lowest, highest)
             if lowest < window[2] or highest > window[3]:
                 break
-        label, start = own[0], 0
-        for x in range(1, width + 1):
-            # one branch a voxel, mostly taken: a loop to the end of each run is four times slower
-            if x < width and own[x] == label:
+        for run in range(_find_runs(own, starts)):
+            start, x = starts[run], starts[run + 1]
+            if own[start] == 0:
                 continue
-            if label != 0:
-                key = np.uint64(label)
-                slot = find_slot(keys, key)
-                if keys[slot] == 0:
-                    keys[slot] = key
-                    places[slot] = num_objects
-                    num_objects += 1
-                row = places[slot]
-                _add_run(rows, row, z, y, start, x, line * width + start)
-                if with_products:
-                    _add_products(rows, row, z, y, start, x)
-                if with_surface:
-                    beside = (one[start:x], two[start:x], three[start:x], four[start:x])
-                    open_ends = (start > 0) + 2 * (x < width)
-                    rows[row, SURFACE] += _count_surface(own[start:x], beside, open_ends)
-                if with_intensity:
-                    firsts = (window[0], window[1])
-                    part, part_bits = values[start:x], bits[start:x]
-                    _add_intensity(rows, digits, squares, extremes, row, firsts, part, part_bits)
-            if x < width:
-                label, start = own[x], x
+            name = np.uint64(own[start])
+            slot = _find_slot(slots, names, name)
+            if slots[slot] == 0:
+                names[num_objects] = name
+                num_objects += 1
+                slots[slot] = num_objects
+            row = slots[slot] - 1
+            _add_run(rows, row, z, y, start, x, line * width + start)
+            if with_products:
+                _add_products(rows, row, z, y, start, x)
+            if with_surface:
+                beside = (one[start:x], two[start:x], three[start:x], four[start:x])
+                open_ends = (start > 0) + 2 * (x < width)
+                rows[row, SURFACE] += _count_surface(own[start:x], beside, open_ends)
+            if with_intensity:
+                firsts = (window[0], window[1])
+                part, part_bits = values[start:x], bits[start:x]
+                _add_intensity(rows, digits, squares, extremes, row, firsts, part, part_bits)
         line += 1
     return num_objects, line, lowest, highest

@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from volproc.core.errors import DtypeError, PlanError
 from volproc.reduce.exact_sums import Window, place_digits
-from volproc.reduce.measure_kernels import NUM_COLUMNS, SURFACE, copy_slots, scan_lines
+from volproc.reduce.measure_kernels import NUM_COLUMNS, SURFACE, fill_slots, scan_lines
 from volproc.reduce.placement import lift
 
 FIRST_ROWS = 4096
 """Rows that a growing table has at least; memory that is not used costs nothing."""
 
-SLAB_VOXELS = 2**18
-"""Voxels that are turned into the types of the compiled loop at once: they fit into a cache."""
+SLAB_VOXELS = 2**20
+"""Voxels that are turned into the types of the compiled loop at once: few calls, and little
+memory."""
 
 NO_EXTREMES = (np.inf, -np.inf)
 """Least and greatest of no intensities."""
@@ -70,9 +71,9 @@ class Scan:
 
     def __post_init__(self) -> None:
         self._room = 2 ** max(FIRST_ROWS, self.labels.shape[2]).bit_length()
-        self._keys = np.zeros(2 * self._room, np.uint64)
-        self._places = np.zeros(2 * self._room, np.int64)
         rows = self._room
+        self._slots = np.zeros(2 * rows, np.int64)
+        self._names = np.zeros(rows, np.uint64)
         is_plain = self.intensity is None and self.wanted == Wanted()
         columns = SURFACE if is_plain else NUM_COLUMNS  # narrow rows stay in the cache
         self._rows = np.zeros((rows, columns), np.int64)
@@ -83,43 +84,46 @@ class Scan:
 
     def run(self, line: int, last_line: int) -> None:
         """Measure lines, counted as ``z * height + y``."""
-        depth, height, width = self.labels.shape
+        _, height, width = self.labels.shape
         step = max(1, SLAB_VOXELS // (height * width))
-        values = np.zeros((0, 0, 0))
+        values = (np.zeros(1), 0, 0)
         while line < last_line:
             first = line // height
             last = min(first + step, -(-last_line // height))
             if self.intensity is not None:
-                values = as_real(self.intensity[first:last])
+                values = in_memory_order(as_real(self.intensity[first:last]))
             # with the planes before and after, which decide on surfaces
             near = max(first - 1, 0) if self.wanted.surface else first
-            labels = unsigned(self.labels[near : last + self.wanted.surface])
+            labels = in_memory_order(as_unsigned(self.labels[near : last + self.wanted.surface]))
             stop = min(last * height, last_line)
-            self._scan(labels, values, (near, first, depth), line, stop)
+            self._scan(labels, values, (near, first), line, stop)
             line = stop
 
     def _scan(
         self,
-        labels: Array,
-        values: Array,
-        planes: tuple[int, int, int],
+        labels: tuple[Array, int, int],
+        values: tuple[Array, int, int],
+        planes: tuple[int, int],
         line: int,
         last_line: int,
     ) -> None:
+        (voxels, *steps), (real_voxels, *real_steps) = labels, values
         while line < last_line:
             w = self.window
             self.num_objects, line, lowest, highest = scan_lines(
-                labels,
-                values,
+                voxels,
+                real_voxels,
+                (*steps, *real_steps),
                 planes,
-                self._keys,
-                self._places,
+                self.labels.shape,
+                self._slots,
+                self._names,
                 self._rows,
                 self._digits,
                 self._squares,
                 self._extremes,
                 (w.first, w.first_square, w.lowest, w.highest),
-                (self.wanted.surface, self.wanted.products),
+                (self.wanted.surface, self.wanted.products, self.intensity is not None),
                 self.num_objects,
                 line,
                 last_line,
@@ -137,10 +141,7 @@ class Scan:
     @property
     def label(self) -> npt.NDArray[np.uint64]:
         """Label of each row."""
-        label = np.zeros(self.num_objects, np.uint64)
-        used = self._keys != 0
-        label[self._places[used]] = self._keys[used]
-        return label
+        return self._names[: self.num_objects]
 
     @property
     def sums(self) -> tuple[Array, Array | None, Array]:
@@ -150,10 +151,9 @@ class Scan:
         return self._digits[:n], squares, self._extremes[:n]
 
     def _grow(self) -> None:
-        keys, places = self._keys, self._places
-        self._keys, self._places = np.zeros(2 * len(keys), np.uint64), np.zeros(2 * len(keys), int)
-        copy_slots(keys, places, self._keys, self._places)
-        self._rows = _doubled(self._rows)
+        self._slots = np.zeros(2 * len(self._slots), np.int64)
+        fill_slots(self._slots, self.label)
+        self._names, self._rows = _doubled(self._names), _doubled(self._rows)
         self._digits, self._squares = _doubled(self._digits), _doubled(self._squares)
         filled = len(self._extremes)
         self._extremes = _doubled(self._extremes)
@@ -212,8 +212,38 @@ def check_label_type(dtype: np.dtype[Any]) -> None:
         raise DtypeError(msg)
 
 
-def unsigned(labels: Array) -> Array:
-    """Labels as the compiled loops take them: uint32 or uint64, three axes, in one piece.
+def in_memory_order(volume: Array) -> tuple[Array, int, int]:
+    """Voxels of a volume as one line, read-only, and the steps to the next plane and line.
+
+    No voxel is copied where those of a line lie side by side, as in a chunk cut from an array in
+    memory. What lies between the lines is in the line too, and is none of the volume.
+
+    Parameters
+    ----------
+    volume : ndarray, (z, y, x)
+        Not empty.
+
+    Examples
+    --------
+    >>> whole = np.arange(60).reshape(3, 4, 5)
+    >>> line, plane_step, line_step = in_memory_order(whole[1:, 1:3, 2:4])
+    >>> len(line), plane_step, line_step, int(line[plane_step + line_step])
+    (27, 20, 5, 52)
+    """
+    size = volume.itemsize
+    pairs = list(zip(volume.shape, volume.strides, strict=True))
+    is_side_by_side = volume.shape[2] == 1 or volume.strides[2] == size
+    is_in_steps = all(n == 1 or (s >= 0 and s % size == 0) for n, s in pairs)
+    if not (is_side_by_side and is_in_steps and volume.flags.aligned):
+        return in_memory_order(np.require(volume, requirements=["C", "A"]))
+    steps = [stride // size if n > 1 else 0 for n, stride in pairs]
+    span = 1 + sum((n - 1) * step for (n, _), step in zip(pairs, steps, strict=True))
+    line = np.lib.stride_tricks.as_strided(volume, (span,), (size,), writeable=False)
+    return line, steps[0], steps[1]
+
+
+def as_unsigned(labels: Array) -> Array:
+    """Labels as the compiled loops take them: uint32 or uint64, without a copy where they can be.
 
     Negative labels come out huge, to be refused where they are read.
     """
@@ -221,12 +251,16 @@ def unsigned(labels: Array) -> Array:
     kind, size = native.dtype.kind, native.dtype.itemsize
     if size < 4:
         native = native.astype(np.int32 if kind == "i" else np.uint32)
-    volume = lift(native)
-    return volume.view(np.uint32 if volume.dtype.itemsize == 4 else np.uint64)
+    return native.view(np.uint32 if native.dtype.itemsize == 4 else np.uint64)
+
+
+def unsigned(labels: Array) -> Array:
+    """As `as_unsigned`, with three axes and in one piece."""
+    return as_unsigned(lift(labels))
 
 
 def as_real(intensity: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Intensities as the compiled loops take them: float32 or float64, three axes.
+    """Intensities as the compiled loops take them: float32 or float64.
 
     Raises
     ------
@@ -241,4 +275,4 @@ def as_real(intensity: npt.NDArray[Any]) -> npt.NDArray[Any]:
         )
         raise DtypeError(msg)
     native = intensity.dtype.newbyteorder("=")
-    return lift(intensity.astype(np.float32 if native.type in NARROW else np.float64, copy=False))
+    return intensity.astype(np.float32 if native.type in NARROW else np.float64, copy=False)

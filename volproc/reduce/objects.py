@@ -52,8 +52,9 @@ def table_from_rows(
         Size of the block, with as many axes; not needed without rows.
     """
     ndim = len(shape)
-    order = np.argsort(label, kind="stable")
-    rows, label = rows[order], label[order]
+    if not _is_ascending(label):
+        order = np.argsort(label, kind="stable")
+        rows, label = rows[order], label[order]
     count = rows[:, COUNT].copy()
     start = np.asarray(offset, np.int64)
     axes = slice(3 - ndim, 3)
@@ -65,6 +66,10 @@ def table_from_rows(
         lower=rows[:, LOWER : LOWER + 3][:, axes] + start,
         upper=rows[:, UPPER : UPPER + 3][:, axes] + start,
     )
+
+
+def _is_ascending(label: npt.NDArray[Any]) -> bool:
+    return bool((label[1:] > label[:-1]).all())
 
 
 def measure_block(
@@ -148,7 +153,7 @@ def _table_of(
 ) -> ObjectTable:
     """Turn the rows of one scan into a table in voxels of the volume."""
     label = _checked(scan.label, dtype)
-    order = np.argsort(label, kind="stable")
+    order = slice(None) if _is_ascending(label) else np.argsort(label, kind="stable")
     rows = scan.rows[order]
     table = table_from_rows(rows, label[order], offset, shape, block_shape)
     if scan.wanted.surface:

@@ -242,12 +242,18 @@ def _merge_rows(table: ObjectTable) -> ObjectTable:
     order = np.argsort(table.label, kind="stable")
     label = table.label[order]
     starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
+    lengths = np.diff(starts, append=len(label))
+    # most objects lie in one block and have one row, which stays as it is
+    several = lengths > 1
+    parts = order[np.repeat(several, lengths)]
+    ends = np.cumsum(lengths[several])
 
     def column(name: str) -> Column:
-        rows = _column(table, name)[order]
-        if name in ("label", "classes"):
-            return rows[starts]
-        merged = MERGERS[name].reduceat(rows, starts, axis=0)
-        return carry_digits(merged) if name in CARRIED else merged
+        every = _column(table, name)
+        rows = every[order[starts]]
+        if len(parts) and name not in ("label", "classes"):
+            merged = MERGERS[name].reduceat(every[parts], ends - lengths[several], axis=0)
+            rows[several] = carry_digits(merged) if name in CARRIED else merged
+        return rows
 
     return _gather(table, column)
