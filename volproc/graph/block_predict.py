@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Sink, Source
+from volproc.core.errors import SpillError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Region, region_shape
+from volproc.graph.block_pipeline import PieceWriter, SlabReader, cut_pieces
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
 from volproc.models.loading import load_model
@@ -20,6 +23,7 @@ from volproc.models.normalization import Scaling
 from volproc.models.sliding import (
     Accumulator,
     Inference,
+    Largest,
     shifted,
     to_classes,
     to_probabilities,
@@ -121,43 +125,94 @@ def predict_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, 
     SpillError
         If what an earlier neighbour left is missing or damaged; what this block gives to others
         is written by then.
+    ModelError
+        If the network gives what cannot be blended; nothing of that is written.
+
+    Notes
+    -----
+    A thread reads ahead, another one finishes and writes planes that no later patch reaches, so
+    that the network waits for the first patches and the last planes only. Which of them is ahead
+    does not show in the voxels: sums are integers, and planes are finished when they are complete.
     """
     begin = time.perf_counter()
-    block = job.grid[index]
+    region = job.grid[index].write
     model = load_model(job.spec, job.device)
-    starts = job.patches.owned(block.write)
-    extent = job.patches.extent(starts) if starts else block.write
-    sums = Accumulator(_union(block.write, extent), job.inference, model.device)
-    read = 0
-    if starts:
-        raw = job.source.read(extent)
-        read = raw.nbytes
-        scaled = scaling(raw)
-        del raw
-        cut = list(cut_patches(scaled, extent, starts, job.inference.patch))
-        passed = job.inference.run(model, cut, model.device)
-        for start, output in zip(starts, passed, strict=True):
+    starts = job.patches.owned(region)
+    extent = (
+        job.patches.extent(starts) if starts else tuple(slice(s.start, s.start) for s in region)
+    )
+    sums = Accumulator(_union(region, extent), job.inference, model.device)
+    with SlabReader(job.source, scaling, extent) as reader, _writer(job, sums) as writer:
+        missing = _take_strips(job, index, sums)
+        layers = deque(cut_pieces(region, [product.store for product in job.products]))
+        largest = Largest()
+        patches = _patches_of(reader, starts, job.inference.patch)
+        outputs = job.inference.run(model, patches, model.device, largest=largest)
+        for number, (start, output) in enumerate(zip(starts, outputs, strict=True), start=1):
             sums.add(start, output)
-        del scaled, cut
-    givers, takers = job.patches.neighbours(job.grid, index)
-    for taker in takers:
-        shared = _intersection(sums.region, job.grid[taker].write)
-        job.spill.give(index, taker, sums.take(shared))
-    for giver in givers:
-        strip = job.spill.take(giver, index)
-        corner = tuple(
-            slice(s.start, s.start + n) for s, n in zip(block.write, strip.shape[1:], strict=True)
-        )
-        sums.give(corner, strip)
-    outputs = finish_region(job, block.write, sums, {p.kind: p.dtype for p in job.products})
-    for product in job.products:
-        product.store.write(block.write, outputs[product.kind])
+            following = starts[number][0] if number < len(starts) else start[0]
+            # No later patch reaches the planes before the next row of patches.
+            while following > start[0] and layers[0][0][0].stop <= following and not missing:
+                writer.put((layers.popleft(), largest.so_far()))
+        reader.close()
+        largest.check()
+        for layer in () if missing else layers:
+            writer.put((layer, largest))
+        _give_strips(job, index, sums)
+        writer.finish()
+    if missing:
+        raise missing
     return {
         "patches": len(starts),
         "passes": len(starts) * job.inference.passes_per_patch,
-        "bytes_read": read,
+        "bytes_read": reader.num_bytes,
         "time_s": time.perf_counter() - begin,
     }
+
+
+def _take_strips(job: PredictJob, index: Index, sums: Accumulator) -> SpillError | None:
+    """Add what earlier neighbours left; return the error if some of it is gone."""
+    region = job.grid[index].write
+    for giver in job.needs(index):
+        try:
+            strip = job.spill.take(giver, index)
+        except SpillError as error:
+            return error
+        shape = strip.shape[1:]
+        corner = (slice(s.start, s.start + n) for s, n in zip(region, shape, strict=True))
+        sums.give(tuple(corner), strip)
+    return None
+
+
+def _give_strips(job: PredictJob, index: Index, sums: Accumulator) -> None:
+    """Leave for later neighbours what the patches of a block add to them."""
+    for taker in job.patches.neighbours(job.grid, index)[1]:
+        shared = _intersection(sums.region, job.grid[taker].write)
+        job.spill.give(index, taker, sums.take(shared))
+
+
+def _writer(job: PredictJob, sums: Accumulator) -> PieceWriter[tuple[list[Region], Largest]]:
+    """Finishes and writes layers of pieces, once all patches were added to them."""
+    dtypes = {product.kind: product.dtype for product in job.products}
+
+    def write(item: tuple[list[Region], Largest]) -> None:
+        layer, largest = item
+        largest.check()
+        for piece in layer:
+            outputs = finish_region(job, piece, sums, dtypes)
+            for product in job.products:
+                product.store.write(piece, outputs[product.kind])
+
+    return PieceWriter(write)
+
+
+def _patches_of(
+    reader: SlabReader, starts: Iterable[Index], patch: Index
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Cut patches as soon as their planes are read."""
+    for start in starts:
+        scaled = reader.up_to(start[0] + patch[0])
+        yield from cut_patches(scaled, reader.extent, [start], patch)
 
 
 def finish_region(

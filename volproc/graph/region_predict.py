@@ -51,7 +51,7 @@ def predict_region(
     extent = job.patches.extent(starts)
     sums = Accumulator(region, job.inference, model.device)
     scaled = scaling(job.source.read(extent))
-    cut = list(cut_patches(scaled, extent, starts, job.inference.patch))
+    cut = cut_patches(scaled, extent, starts, job.inference.patch)
     for start, output in zip(starts, job.inference.run(model, cut, model.device), strict=True):
         sums.add(start, output)
     return finish_region(job, region, sums, dtypes)

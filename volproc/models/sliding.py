@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.types import Index, Region, Shape, region_shape
+from volproc.models.staging import Staging
 from volproc.models.views import View
 from volproc.models.windows import WindowName, make_window
 
@@ -65,18 +67,27 @@ class Inference:
         return len(self.views)
 
     def run(
-        self, forward: Forward, patches: Sequence[npt.NDArray[np.float32]], device: torch.device
+        self,
+        forward: Forward,
+        patches: Iterable[npt.NDArray[np.float32]],
+        device: torch.device,
+        *,
+        largest: Largest | None = None,
     ) -> Iterator[torch.Tensor]:
         """Yield the blended views of each patch.
 
         Parameters
         ----------
         forward : callable
-            (b, 1, z, y, x) float32 on ``device`` → (b, classes, z, y, x).
-        patches : sequence of ndarray, (z, y, x) or (channels, z, y, x)
-            Scaled patches, all of one shape.
+            (b, 1, z, y, x) float32 on ``device`` → (b, classes, z, y, x). On the CPU it must not
+            keep the batch, whose memory the next one takes.
+        patches : iterable of ndarray, (z, y, x) or (channels, z, y, x)
+            Scaled patches, all of one shape; those of one batch are taken at a time.
         device : torch.device
             Where the network is.
+        largest : Largest
+            Takes the outputs, and is asked by the caller before they are used. Without it they
+            are checked here, after the last patch.
 
         Yields
         ------
@@ -88,19 +99,21 @@ class Inference:
         ModelError
             If the network gives another shape, or numbers that are not finite.
         """
-        for first in range(0, len(patches), self.batch_size):
-            part = patches[first : first + self.batch_size]
-            batch = np.zeros((self.batch_size, *_with_channel(part[0]).shape), np.float32)
-            for row, patch in zip(batch, part, strict=False):
-                row[...] = patch
-            tensor = torch.from_numpy(batch).to(device)
-            total = self._pass(forward, tensor, self.views[0])
+        staging = Staging(self.batch_size, device)
+        seen = Largest() if largest is None else largest
+        waiting = iter(patches)
+        while part := [_with_channel(patch) for patch in islice(waiting, self.batch_size)]:
+            batch, count = staging.send(part), len(part)
+            del part
+            total = self._pass(forward, batch, self.views[0])
             for view in self.views[1:]:
-                total += self._pass(forward, tensor, view)
+                total += self._pass(forward, batch, view)
             if len(self.views) > 1:
                 total /= len(self.views)
-            self._check(total)
-            yield from total[: len(part)]
+            seen.add(total)
+            yield from total[:count]
+        if largest is None:
+            seen.check()
 
     def _pass(self, forward: Forward, batch: torch.Tensor, view: View) -> torch.Tensor:
         output = forward(view.forward(batch)).float()
@@ -116,12 +129,48 @@ class Inference:
         # A clone, since the sum over the views is formed in place.
         return view.inverse(output).clone(memory_format=torch.contiguous_format)
 
-    @staticmethod
-    def _check(output: torch.Tensor) -> None:
-        largest = float(output.abs().amax())
-        if not largest < LIMIT:
+
+class Largest:
+    """Largest absolute output of a network so far.
+
+    It stays on the device until somebody asks: on a GPU each question waits for all that the
+    network has still to do.
+
+    Examples
+    --------
+    >>> largest = Largest()
+    >>> largest.add(torch.tensor([1.0, -3.0]))
+    >>> largest.check()
+    >>> largest.add(torch.tensor([float("nan")]))
+    >>> largest.check()
+    Traceback (most recent call last):
+        ...
+    volproc.core.errors.ModelError: the network gives values up to nan, which cannot be blended. ...
+    """
+
+    def __init__(self, value: torch.Tensor | None = None) -> None:
+        self._value = value
+
+    def add(self, output: torch.Tensor) -> None:
+        """Take outputs of any shape into account."""
+        value = output.abs().amax()
+        self._value = value if self._value is None else torch.maximum(self._value, value)
+
+    def so_far(self) -> Largest:
+        """The same now, to be asked later."""
+        return Largest(self._value)
+
+    def check(self) -> None:
+        """Refuse outputs that are not finite, or too large for the sums.
+
+        Raises
+        ------
+        ModelError
+        """
+        value = 0.0 if self._value is None else float(self._value)
+        if not value < LIMIT:
             msg = (
-                f"the network gives values up to {largest}, which cannot be blended. Check the "
+                f"the network gives values up to {value}, which cannot be blended. Check the "
                 "weights, the normalisation and the input."
             )
             raise ModelError(msg)
@@ -177,8 +226,14 @@ class Accumulator:
 
     def mean(self, region: Region, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Return the weighted mean over a part of the region, (classes, z, y, x) float32."""
-        sums = self._sums[self._inside(region)].to(torch.float64).mul_(2.0**-SHIFT)
-        return sums.div_(torch.tensor(weights, device=sums.device)).float().cpu().numpy()
+        sums = self._sums[self._inside(region)]
+        if sums.device.type == "cpu":
+            # NumPy, since the first call of torch in a thread starts threads of its own.
+            scaled = np.multiply(sums.numpy(), 2.0**-SHIFT, dtype=np.float64)
+            scaled /= weights
+            return scaled.astype(np.float32)
+        exact = sums.to(torch.float64).mul_(2.0**-SHIFT)
+        return exact.div_(torch.tensor(weights, device=sums.device)).float().cpu().numpy()
 
     def _inside(self, region: Region) -> tuple[slice, ...]:
         return (slice(None), *shifted(region, [r.start for r in self.region]))
