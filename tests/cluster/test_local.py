@@ -12,11 +12,14 @@ from typing import Any
 
 import cloudpickle
 import dask
+import psutil
 import pytest
 from dask.system import CPU_COUNT
 from distributed import LocalCluster
 
 from volproc.cluster import connect, local
+from volproc.cluster.network import Network
+from volproc.cluster.session import share_cores
 from volproc.core.errors import ClusterError, WorkerDiedError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -56,6 +59,83 @@ def test_a_worker_that_dies_gives_its_call_back_and_comes_again(
         assert outcomes["threads"] == (str(CPU_COUNT), None)
         # A task of a lazy array is tried again by the scheduler.
         assert dask.delayed(die)(str(tmp_path / "lazy"), 1).compute() == 2
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def addresses_of_listeners(process: psutil.Process) -> set[str]:
+    found = process.net_connections("tcp")
+    return {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
+
+
+def test_workers_share_the_cores_and_nothing_listens_to_other_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in local.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    before = addresses_of_listeners(psutil.Process())
+    with connect("local", num_workers=2) as executor:
+        for number in range(4):
+            executor.submit(str(number), torch_threads)
+        found = {result for _, result, _ in executor.completed()}
+        assert found == {max(1, CPU_COUNT // 2)}
+        me = psutil.Process()
+        workers = [child for child in me.children(recursive=True) if child.net_connections("tcp")]
+        assert len(workers) == 2
+        listened = set.union(*map(addresses_of_listeners, (me, *workers)))
+    assert listened - before == {"127.0.0.1"}
+
+
+def test_a_scheduler_listens_to_other_machines_only_if_asked_and_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def start(**arguments: Any) -> None:
+        asked.update(arguments)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(local, "LocalCluster", start)
+    with pytest.raises(ClusterError, match="enough"):
+        connect("local")
+    assert asked["host"] == "127.0.0.1"
+    assert not caplog.records
+    with pytest.raises(ClusterError, match="enough"):
+        connect("local", network=Network(interface="ib0"))
+    assert asked["interface"] == "ib0"
+    assert "whoever reaches it can run code as you" in caplog.text
+
+
+def test_threads_share_the_cores_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr("volproc.cluster.session.count_cores", lambda: 6)
+    before = torch.get_num_threads()
+    with connect("threads", num_workers=2) as executor:
+        executor.submit("threads", torch_threads)
+        assert list(executor.completed()) == [("threads", 3, None)]
+    assert torch.get_num_threads() == before
+
+
+def test_threads_keep_a_number_that_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch_threads()
+    with connect("threads", num_workers=2) as executor:
+        executor.submit("threads", torch_threads)
+        assert list(executor.completed()) == [("threads", before, None)]
+
+
+def test_torch_that_is_not_loaded_yet_finds_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    restore = share_cores(10**6)
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    restore()
     assert "OMP_NUM_THREADS" not in os.environ
 
 

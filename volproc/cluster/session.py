@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +14,9 @@ from typing import Any, TypeVar
 import dask.config
 
 from volproc.core.executor import SerialExecutor
+
+THREADS = "OMP_NUM_THREADS"
+"""Variable that sizes torch's pool of threads, read when torch is loaded."""
 
 Self = TypeVar("Self", bound="Session")
 
@@ -74,6 +79,46 @@ class HereExecutor(SerialExecutor, Session):
         return dask.config.set(scheduler="synchronous")
 
 
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(num_calls: int) -> Callable[[], None]:
+    """Give each of some calls in threads of this process its share of the cores.
+
+    Torch is told if it is loaded; else the variable that it reads when it is loaded is set. One
+    that the user has set is kept.
+
+    Parameters
+    ----------
+    num_calls : int
+        Calls that run at the same time.
+
+    Returns
+    -------
+    restore : callable
+        Takes it back.
+    """
+    if THREADS in os.environ:
+        return lambda: None
+    share = max(1, count_cores() // num_calls)
+    torch: Any = sys.modules.get("torch")  # loaded by whoever needs it, not by this room
+    before = torch.get_num_threads() if torch else None
+    if torch:
+        torch.set_num_threads(share)
+    else:
+        os.environ[THREADS] = str(share)
+
+    def restore() -> None:
+        if before is not None:
+            torch.set_num_threads(before)
+        else:
+            os.environ.pop(THREADS, None)
+
+    return restore
+
+
 class ThreadExecutor(Session):
     """Runs calls in threads of this process.
 
@@ -84,10 +129,15 @@ class ThreadExecutor(Session):
     ----------
     num_workers : int
         Calls that run at the same time.
+
+    Notes
+    -----
+    Until it is closed, torch shares the cores between the calls, unless OMP_NUM_THREADS is set.
     """
 
     def __init__(self, num_workers: int) -> None:
         self._num_workers = num_workers
+        self._restore_threads = share_cores(num_workers)
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="volproc")
         self._ended: queue.SimpleQueue[tuple[str, Future[Any]]] = queue.SimpleQueue()
         self._num_under_way = 0
@@ -120,3 +170,4 @@ class ThreadExecutor(Session):
     def close(self) -> None:
         """Drop the calls that wait, and wait for those that run."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._restore_threads()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from volproc.cluster.jobs import JobPool
 from volproc.cluster.network import Network
-from volproc.cluster.session import HereExecutor, Session, ThreadExecutor
+from volproc.cluster.session import HereExecutor, Session, ThreadExecutor, count_cores
 from volproc.core.errors import ClusterError, nearest
 
 KINDS = ("serial", "synchronous", "threads", "local", "cuda", "slurm")
@@ -86,7 +85,7 @@ def connect(
     if spec in ("serial", "synchronous"):
         return HereExecutor()
     if spec == "threads":
-        return ThreadExecutor(num_workers or _num_cores())
+        return ThreadExecutor(num_workers or count_cores())
     if spec in ("local", "cuda"):
         return _start_here(
             spec,
@@ -130,8 +129,3 @@ def _start_here(
     return start_processes(
         num_workers=num_workers, threads_per_worker=threads_per_worker, **arguments
     )
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
