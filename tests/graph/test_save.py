@@ -15,7 +15,9 @@ from volproc.core.points import Points
 from volproc.core.volume import Volume
 from volproc.graph.localize import localize
 from volproc.graph.save import aligned, save
+from volproc.graph.write_chunks import writing
 from volproc.io.copick_project import ProjectObject, create_project
+from volproc.io.create import create
 from volproc.io.open import open_
 from volproc.io.points import read_points
 
@@ -227,3 +229,17 @@ def test_chunks_are_aligned_with_storage_where_they_are_not(chunks, multiple, ex
 def test_channels_are_not_cut() -> None:
     array = da.zeros((3, 9, 13), chunks=(1, 3, 13))
     assert aligned(array, (4, 13), 3).chunks == ((3,), (4, 4, 1), (13,))
+
+
+def test_a_chunk_that_stands_at_two_places_is_saved_at_both(tmp_path) -> None:
+    half = da.from_array(voxels()[:4], chunks=4) + 1
+    both = da.concatenate([half, half[:, ::-1], half, half])
+    save(Volume(both, (10.0,) * 3), tmp_path / "a.zarr")
+    np.testing.assert_array_equal(open_(tmp_path / "a.zarr").data.compute(), both.compute())
+
+
+def test_what_makes_a_chunk_and_what_writes_it_is_one_task(tmp_path) -> None:
+    data = (da.zeros((40, 40, 40), chunks=10, dtype="u1") + 1).map_blocks(np.copy)
+    sink = create(tmp_path / "a.zarr", shape=data.shape, dtype="u1", voxel_size=(10.0,) * 3)
+    graph = dict(writing(data, sink, is_alone=True).__dask_graph__())
+    assert len(graph) < 1.2 * data.npartitions

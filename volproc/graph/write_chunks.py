@@ -6,8 +6,9 @@ Points and their tables are not imported here: pandas and its guests would cost 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import dask
@@ -50,8 +51,7 @@ def writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
         block = ref((array.name, *chunk.index))
         tasks[last] = new_task(last, write, region, block, before)
         regions[last] = region
-    graph, written = _fused(array, name, tasks) if is_alone else (tasks, {})
-    regions = {written.get(key, key): region for key, region in regions.items()}
+    graph = _fused(array, name, tasks) if is_alone else tasks
     levels: Graph = {}
     finish: Any = partial(_finish, sink)
     if isinstance(sink, PyramidSink):
@@ -63,25 +63,22 @@ def writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:
     return new_value(name, graph | levels | merged, depends_on=depends_on)
 
 
-def _fused(array: da.Array, name: str, tasks: Graph) -> tuple[Graph, dict[Any, Any]]:
-    """Make one task of what makes a chunk and what writes it, so that the chunk stays put.
-
-    Returns
-    -------
-    graph : dict
-        All tasks.
-    written : dict
-        Keys of the tasks that write, where they have other ones now.
-    """
+def _fused(array: da.Array, name: str, tasks: Graph) -> Graph:
+    """Make one task of what makes a chunk and what writes it, so that the chunk stays put."""
     ones = tuple((1,) * n for n in array.numblocks)
     chunks = new_array(
         f"{name}-chunk", tasks, cuts=ones, dtype=np.dtype(object), depends_on=[array]
     )
     (chunks,) = dask.optimize(chunks)
     graph = dict(chunks.__dask_graph__())
-    # Dask leaves a task under the old key that only names the new one.
-    written = {key: graph.pop(key).target for key in tasks if isinstance(graph[key], Alias)}
-    return graph, written
+    # Dask gives what it fused a new key, and leaves a task under the old one that only names it:
+    # one more to send, run and gather for each block.
+    names = {key: task.target for key, task in graph.items() if isinstance(task, Alias)}
+    uses = Counter(chain.from_iterable(task.dependencies for task in graph.values()))
+    for key, target in names.items():
+        if uses[target] == 1 and target in graph and target not in names:
+            graph[key] = graph.pop(target).substitute({}, key=key)
+    return graph
 
 
 def _build_levels(name: str, sink: PyramidSink, regions: dict[Any, Region], depth: int) -> Graph:
