@@ -63,6 +63,15 @@ def test_what_failed_is_the_last_line(tmp_path: Path) -> None:
     assert interrupted["status"] == "interrupted"
 
 
+def test_a_run_of_which_a_volume_failed_has_failed(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with log_events(str(path)) as observe:
+        for name, status in (("TS_1", "done"), ("TS_2", "failed")):
+            observe(Event("tomogram", "segment", volume=name, facts={"status": status}, text="x"))
+    end = read_lines(path)[-1]
+    assert (end["status"], end["text"]) == ("failed", "1 volumes failed")
+
+
 def test_a_log_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "log.jsonl", tmp_path):
         log = log_events(str(path))

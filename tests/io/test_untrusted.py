@@ -312,6 +312,24 @@ def test_series_of_a_collection_lead_nowhere_else(tmp_path: Path, secret: Path) 
         inspect(str(path))
 
 
+@pytest.mark.usefixtures("secret")
+def test_an_address_in_a_store_does_not_leave_it(tmp_path: Path) -> None:
+    zarr.save_array(str(tmp_path / "a.zarr"), np.zeros((4, 5, 6), np.uint8))
+    with pytest.raises(AddressError, match="leads out of the store"):
+        inspect(f"{tmp_path}/a.zarr:/../secret.zarr")
+    with pytest.raises(AddressError, match="leads out of the store"):
+        inspect(tmp_path / "a.zarr", dataset="../secret.zarr")
+
+
+def test_an_attribute_that_is_too_long_to_matter_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file["data"] = np.zeros((4, 5, 6), np.uint8)
+        file["data"].attrs["axes"] = np.zeros(2**25, np.uint8)
+        file["data"].attrs["voxel_size_angstrom"] = 10.0
+    with little_memory():
+        assert inspect(tmp_path / "a.h5").voxel_size == (10.0, 10.0, 10.0)
+
+
 @pytest.mark.parametrize("run", ["..", ".", "..\\x"])
 def test_the_run_of_an_address_does_not_leave_the_project(run: str) -> None:
     with pytest.raises(AddressError, match="lead out of the project"):

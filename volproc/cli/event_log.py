@@ -50,7 +50,8 @@ def log_events(path: str | None) -> Iterator[Observer]:
     Notes
     -----
     The first line is of kind ``run`` (command, version, process), the last of kind ``end``
-    (``status``: ``done``, ``failed`` or ``interrupted``, with the error). Each line is one write,
+    (``status``: ``done``, ``failed`` or ``interrupted``, with the error; ``failed`` too if a volume
+    of many failed). Each line is one write,
     so a file that several runs share stays readable. A line that cannot be written (a full disk)
     is said once and ends the log, not the run.
     """
@@ -88,6 +89,8 @@ def _log_to(write: Callable[[str], object], name: str) -> Iterator[Observer]:
     status: dict[str, Any] = {"status": "done"}
     try:
         yield log
+        if log.num_failed:
+            status = {"status": "failed", "text": f"{log.num_failed} volumes failed"}
     except KeyboardInterrupt:
         status = {"status": "interrupted"}
         raise
@@ -112,10 +115,13 @@ class _Log:
         self._name = name
         self._lock = Lock()  # volumes under way at the same time may report from their own threads
         self._is_open = True
+        self.num_failed = 0
+        """Volumes of many that failed."""
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
         facts = dict(event.facts)
+        self.num_failed += event.kind == "tomogram" and facts.get("status") == "failed"
         said = {
             "stage": event.stage,
             "volume": event.volume,

@@ -27,6 +27,9 @@ _ADDRESS = re.compile(r"(?P<file>.+?\.(?:h5|hdf5|hdf|he5))(?P<inside>[:/].*)?$",
 _CACHE_BYTES = 64 * 2**20
 _MAX_LISTED = 12
 
+MOST_ATTRIBUTE_BYTES = 2**16
+"""A longer attribute is no voxel size, and is not read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Source:
@@ -336,9 +339,10 @@ def _check_place(dataset: h5py.Dataset, path: str) -> None:
 
 def _axes(dataset: h5py.Dataset) -> tuple[str, str]:
     """Axes as ilastik's tags or HDF5's own labels name them, else guessed."""
+    attributes = _attributes(dataset)
     for name in ("axistags", "axis_tags", "axes", "axisorder"):
-        if name in dataset.attrs:
-            letters = _tagged(dataset.attrs[name])
+        if name in attributes:
+            letters = _tagged(attributes[name])
             if len(letters) == dataset.ndim and {"y", "x"} <= set(letters) <= set("tczyx"):
                 return letters, ""
     labels = "".join(d.label.lower() for d in dataset.dims)
@@ -364,15 +368,24 @@ def _voxel_size(dataset: h5py.Dataset, axes: str) -> tuple[tuple[float, ...] | N
     """Voxel size from the attributes of the dataset, or of the groups around it."""
     node: Any = dataset
     while True:
-        size, note = size_from_attributes(dict(node.attrs), axes)
+        size, note = size_from_attributes(_attributes(node), axes)
         if note or node.name == "/":
             return size, note
         node = node.parent
 
 
+def _attributes(node: Any) -> dict[str, Any]:
+    """Attributes of a node that are small enough to say something of a volume."""
+    return {
+        name: node.attrs[name]
+        for name in node.attrs
+        if node.attrs.get_id(name).get_storage_size() <= MOST_ATTRIBUTE_BYTES
+    }
+
+
 def _origin(dataset: h5py.Dataset, ndim: int) -> tuple[float, ...]:
     """Position of the first voxel in Å, where volproc wrote it."""
-    values = np.ravel(dataset.attrs.get("origin_angstrom", ()))
+    values = np.ravel(_attributes(dataset).get("origin_angstrom", ()))
     if len(values) != ndim or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         return ()
     return tuple(float(v) for v in values)

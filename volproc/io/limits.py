@@ -21,7 +21,7 @@ MOST_SIDE = 2**26
 MOST_BYTES = 2**53
 """As above, for the whole volume: 8 PiB."""
 
-MOST_METADATA_BYTES = 2**27
+MOST_METADATA_BYTES = 2**26
 """A JSON file of metadata that is longer is not read."""
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from volproc.core.errors import FormatError, MissingFileError, SeveralError, nearest
+from volproc.core.errors import AddressError, FormatError, MissingFileError, SeveralError, nearest
 from volproc.io.zarr_array import V3_CURE, check_inside, read_json
 
 _MAX_LISTED = 12
@@ -92,6 +92,10 @@ def find_node(address: str, dataset: str = "") -> Node:
         msg = f"{folder} is a file: a zarr store is a folder. Unpack it, or check the path."
         raise FormatError(msg)
     below = dataset.strip("/")
+    if ".." in (*inside.split("/"), *below.split("/")):
+        path = "/".join(filter(None, (inside, below)))
+        msg = f"{path} leads out of the store {root}. Open what is meant by its own address."
+        raise AddressError(msg)
     if below and not _names_multiscale(folder, dataset):
         folder = folder / below
     if not folder.is_dir():
