@@ -13,10 +13,11 @@ import psutil
 
 from volproc.core.errors import ClusterLostError, ConfigError, VolprocError
 from volproc.core.events import Event, Observer, ignore, of_volume
-from volproc.core.executor import Executor, SerialExecutor, memory_of_call
+from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
 from volproc.core.types import Index
 from volproc.graph.run import run_stage
 from volproc.io.copick_address import is_copick, parse_copick
+from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.dataset_outputs import (
     input_name,
     named,
@@ -116,8 +117,8 @@ def run_dataset(
     ExistsError
         If outputs exist that are not to be replaced or gone on with; nothing was done then.
     ResumeError
-        If a finished output, or the unfinished run, was made with other settings or weights;
-        nothing was done then.
+        If a finished output, or the unfinished run, was made with other settings or weights, or
+        if another run over these outputs is under way; nothing was done then.
     ClusterLostError
         If the cluster goes away; the same call goes on.
 
@@ -140,12 +141,13 @@ def run_dataset(
     begun_ns = int(before["begun_ns"]) if is_own else 0
     _refuse_outputs(chosen, resume=resume or is_own)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if before and not (shares and has_no_others):
-        keep_aside(path, before)
-    record = RunRecord(path, facts, entries)
-    record.begin(begun_ns)
-    run = _Run(chosen, record, runner, observe, is_resumed=resume or is_own)
-    problem = run.go()
+    with sole_run(path):
+        if before and not (shares and has_no_others):
+            keep_aside(path, before)
+        record = RunRecord(path, facts, entries)
+        record.begin(begun_ns)
+        run = _Run(chosen, record, runner, observe, is_resumed=resume or is_own)
+        problem = run.go()
     return DatasetReport(tuple(entries), record.count(), path, problem)
 
 
@@ -208,15 +210,16 @@ class _Run:
         def fail(index: Index, error: BaseException) -> None:
             self._end(index[0], "failed", error=explain(error, f"in block {index} of {self.story}"))
 
-        num_workers = self.runner.num_workers
+        pool = pool_of(self.runner, "gpu" if isinstance(self.tasks[0], SegmentTask) else "cpu")
+        num_workers = pool.num_workers
         # With fewer volumes than workers even small ones are cut, or workers would stand idle.
         limit = SMALL_VOXELS * min(1.0, len(self.tasks) / num_workers)
-        memory = memory_of_call(self.runner) or psutil.virtual_memory().available // num_workers
+        memory = memory_of_call(pool) or psutil.virtual_memory().available // num_workers
         run_stage(
             self.story,
             self._indices(memory),
             WholeWork(int(limit), self.models),
-            executor=self.runner,
+            executor=pool,
             observe=self._translate,
             collect=collect,
             on_failure=fail,

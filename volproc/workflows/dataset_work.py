@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -66,6 +66,13 @@ class WholeWork:
         if prod(index.task.open().shape) > self.max_voxels:
             return {"status": TOO_LARGE}
         return run_task(index.task, self.models, executor=SerialExecutor())
+
+    def smaller(self) -> WholeWork | None:
+        """The same for no volume: one that takes a worker's memory is cut over all workers.
+
+        There its blocks are tried again with smaller batches.
+        """
+        return replace(self, max_voxels=0) if self.max_voxels else None
 
     def place(self, index: Index) -> str:
         """Address of a volume, for people."""
