@@ -60,6 +60,15 @@ def look_at_chunks(
     return Stored(num_bytes, checksum)
 
 
+def remove_chunks(sink: OmeZarrSink, region: Region) -> None:
+    """Remove the chunk files of a region of an unfinished image.
+
+    A damaged chunk at the volume's edge could not be written over: zarr would decode it first.
+    """
+    for name in _chunk_names(sink, region):
+        (sink.partial / "0" / name).unlink(missing_ok=True)
+
+
 def _chunk_names(sink: OmeZarrSink, region: Region) -> Iterator[str]:
     channels = [range(len(sink.channels))] if sink.channels else []
     spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(region, sink.chunks, strict=True)]

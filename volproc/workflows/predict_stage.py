@@ -18,7 +18,7 @@ from volproc.graph.predict_work import PredictWork
 from volproc.graph.run import run_stage
 from volproc.io.chunk_files import write_bytes
 from volproc.io.omezarr_write import OmeZarrSink
-from volproc.io.stored_chunks import look_at_chunks
+from volproc.io.stored_chunks import look_at_chunks, remove_chunks
 from volproc.workflows.outputs import STAGE
 from volproc.workflows.record import record_path
 
@@ -53,7 +53,7 @@ def run_blocks(work: PredictWork, ledger: Ledger, runner: Executor, observe: Obs
         observe=observe,
         ledger=ledger,
         needs=job.needs,
-        collect=_drop_spill(job, done),
+        collect=_drop_spill(job),
         total=len(job.grid),
     )
     return len(done)
@@ -99,6 +99,9 @@ def revoke_damaged(
         text = f"what is stored of block {index} is damaged: it is done again"
         observe(Event("note", STAGE, text=text))
         ledger.revoke(STAGE, index)
+        for product in work.job.products:
+            if isinstance(product.store, OmeZarrSink):
+                remove_chunks(product.store, work.job.grid[index].write)
     return damaged
 
 
@@ -201,14 +204,11 @@ def find_damaged(
     ]
 
 
-def _drop_spill(job: PredictJob, done: set[Index]) -> Callable[[Index, Any], None]:
-    """Remove a block's strips once the last neighbour has taken its own."""
-    finished = set(done)
+def _drop_spill(job: PredictJob) -> Callable[[Index, Any], None]:
+    """Remove the strips that a finished block has taken: those along z wait longest, for a layer."""
 
     def collect(index: Index, facts: Any) -> None:
-        finished.add(index)
         for giver in job.needs(index):
-            if finished.issuperset(job.patches.neighbours(job.grid, giver)[1]):
-                job.spill.drop(giver)
+            job.spill.drop_strip(giver, index)
 
     return collect
