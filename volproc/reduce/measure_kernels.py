@@ -76,22 +76,21 @@ def _is_surface(labels: Array, z: int, y: int, x: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _count_surface(own: Array, beside: tuple[Array, Array, Array, Array], open_ends: int) -> int:
-    """Surface voxels of a run, whose first and last ones are, if its ends are open, surface.
+def _mark_surface(own: Array, beside: tuple[Array, Array, Array, Array], marks: Array) -> None:
+    """Mark the voxels of a line that have a neighbour of another label.
 
-    ``beside`` are the four lines along the run; where one is missing, it is the run itself. No
-    branches in the loop: the processor takes many voxels at once.
+    ``beside`` are the four lines along it; where one is missing, it is the line itself. No branches
+    in the loops: the processor takes many voxels at once.
     """
-    label, count = own[0], 0
     one, two, three, four = beside
-    for i in range(own.size):
-        count += (one[i] != label) | (two[i] != label) | (three[i] != label) | (four[i] != label)
-    last = own.size - 1
-    for i in range(0, own.size, max(1, last)):
-        is_inside = one[i] == label and two[i] == label and three[i] == label and four[i] == label
-        is_open = (i == 0 and open_ends & 1 > 0) or (i == last and open_ends & 2 > 0)
-        count += is_inside and is_open
-    return count
+    for x in range(own.size):
+        label = own[x]
+        differs = (one[x] != label) | (two[x] != label) | (three[x] != label) | (four[x] != label)
+        marks[x] = differs
+    for x in range(1, own.size):
+        marks[x] |= own[x] != own[x - 1]
+    for x in range(1, own.size):
+        marks[x - 1] |= own[x] != own[x - 1]
 
 
 @njit(cache=True, nogil=True)
@@ -228,9 +227,10 @@ def _add_intensity(
     firsts: tuple[int, int],
     values: Array,
     bits: Array,
+    span: tuple[int, int],
 ) -> None:
-    """Add a run's intensities to one row."""
-    for i in range(values.size):
+    """Add the intensities of a run of a line to one row."""
+    for i in range(span[0], span[1]):
         value = values[i]
         if not np.isfinite(value):
             rows[row, NONFINITE] += 1
@@ -309,6 +309,7 @@ def scan_lines(
     values = np.empty(width if with_intensity else 0, np.float64)
     bits = values.view(np.uint64)
     starts = np.empty(width + 1, np.int64)
+    marks = np.zeros(width if with_surface else 0, np.uint8)
     while line < last_line and num_objects + width <= rows.shape[0]:
         z, y = line // height, line % height
         at = (z - planes[0]) * steps[0] + y * steps[1]
@@ -318,6 +319,7 @@ def scan_lines(
             one, two = labels[below : below + width], labels[above : above + width]
             below, above = at - steps[1] * (y > 0), at + steps[1] * (y < height - 1)
             three, four = labels[below : below + width], labels[above : above + width]
+            _mark_surface(own, (one, two, three, four), marks)
         if with_intensity:
             value_at = (z - planes[1]) * steps[2] + y * steps[3]
             values[:] = intensity[value_at : value_at + width]
@@ -339,12 +341,10 @@ def scan_lines(
             if with_products:
                 _add_products(rows, row, z, y, start, x)
             if with_surface:
-                beside = (one[start:x], two[start:x], three[start:x], four[start:x])
-                open_ends = (start > 0) + 2 * (x < width)
-                rows[row, SURFACE] += _count_surface(own[start:x], beside, open_ends)
+                for i in range(start, x):
+                    rows[row, SURFACE] += marks[i]
             if with_intensity:
-                firsts = (window[0], window[1])
-                part, part_bits = values[start:x], bits[start:x]
-                _add_intensity(rows, digits, squares, extremes, row, firsts, part, part_bits)
+                firsts, span = (window[0], window[1]), (start, x)
+                _add_intensity(rows, digits, squares, extremes, row, firsts, values, bits, span)
         line += 1
     return num_objects, line, lowest, highest
