@@ -54,6 +54,8 @@ _HOMES = {
     "seam_report": "volproc.graph.seams",
     "SeamRule": "volproc.reduce.seam_report",
     "verify": "volproc.workflows.verify",
+    "evaluate": "volproc.workflows.evaluate",
+    "ScoreRule": "volproc.workflows.scorer",
     "save": "volproc.graph.save",
     "connect": "volproc.cluster.start",
 }
@@ -66,12 +68,14 @@ _ROOMS = ("cluster", "metrics", "phantoms")
 __all__ = [
     "ModelSpec",
     "Points",
+    "ScoreRule",
     "SeamRule",
     "VolprocError",
     "Volume",
     "connect",
     "distance",
     "downscale",
+    "evaluate",
     "fill_holes",
     "filter_objects",
     "from_source",
@@ -146,4 +150,6 @@ if TYPE_CHECKING:
     from volproc.io.points import read_points
     from volproc.models.loading import read_spec as read_model
     from volproc.reduce.seam_report import SeamRule
+    from volproc.workflows.evaluate import evaluate
+    from volproc.workflows.scorer import ScoreRule
     from volproc.workflows.verify import verify

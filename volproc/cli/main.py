@@ -47,6 +47,7 @@ COMMANDS = {
     "plan": ("volproc.cli.plan:plan", "Say what a segmentation takes, before it runs."),
     "segment": ("volproc.cli.segment:segment", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in a class map."),
+    "evaluate": ("volproc.cli.evaluate:evaluate", "Score particle centres against known ones."),
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
     "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),

@@ -171,6 +171,29 @@ def project_objects(config: Path | str) -> dict[str, ProjectObject]:
     }
 
 
+def object_weights(config: Path | str) -> dict[str, float]:
+    """Weights of a project's objects in scores, as Octopi keeps them; 1 where nothing is said.
+
+    Parameters
+    ----------
+    config : path
+        Configuration file; the weight of an object is ``metadata: {"weight": ...}``.
+
+    Raises
+    ------
+    MissingFileError, ConfigError
+        As in `open_project`, or if a weight is no number.
+    """
+    weights = {}
+    for found in open_project(config).pickable_objects:
+        said = (getattr(found, "metadata", None) or {}).get("weight", 1)
+        if isinstance(said, bool) or not isinstance(said, int | float):
+            msg = f"{config} gives {found.name} the weight {said!r}. Give a number."
+            raise ConfigError(msg)
+        weights[found.name] = float(said)
+    return weights
+
+
 def list_runs(
     config: Path | str, *, tomogram: str | None = None, voxel_size: float | None = None
 ) -> list[str]:

@@ -87,10 +87,13 @@ def summarize_scores(
     occurs = (summed["num_truth"] + summed["num_predicted"] > 0) | (summed["class_name"] == OVERALL)
     scores = summed[occurs].reset_index(drop=True)
     is_class = scores["class_name"] != OVERALL
-    weight = scores["class_name"].map(weights).fillna(1.0).astype(float).where(is_class)
-    total = float(weight.sum())
-    weighted = float((weight * scores["fbeta"])[is_class].sum() / total) if total else np.nan
-    return ScoreSummary(scores.assign(weight=weight), _average(tables, scores), weighted)
+    names, fbeta = scores["class_name"][is_class], scores["fbeta"][is_class]
+    heavy = np.array([weights.get(name, 1.0) for name in names], np.float64)
+    total = float(heavy.sum())
+    weighted = float(heavy @ fbeta.to_numpy(np.float64)) / total if total else np.nan
+    # The row of all classes has no weight of its own, and is the last.
+    column = np.append(heavy, np.nan)
+    return ScoreSummary(scores.assign(weight=column), _average(tables, scores), weighted)
 
 
 def _average(tables: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
