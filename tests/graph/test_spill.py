@@ -37,3 +37,15 @@ def test_dropping_a_giver_leaves_the_strips_of_others(spill: Spill, tmp_path) ->
     spill.drop((0, 0, 0))
     spill.drop((0, 0, 0))
     assert [p.name for p in (tmp_path / "spill").iterdir()] == ["0.0.1"]
+
+
+def test_a_strip_goes_alone_and_the_last_one_takes_the_folder_with_it(
+    spill: Spill, tmp_path
+) -> None:
+    spill.give((0, 0, 0), (0, 0, 1), strip(0))
+    spill.give((0, 0, 0), (1, 0, 0), strip(1))
+    for _ in range(2):
+        spill.drop_strip((0, 0, 0), (0, 0, 1))
+    np.testing.assert_array_equal(spill.take((0, 0, 0), (1, 0, 0)), strip(1))
+    spill.drop_strip((0, 0, 0), (1, 0, 0))
+    assert list((tmp_path / "spill").iterdir()) == []

@@ -175,6 +175,15 @@ def test_blocks_of_a_huge_volume_grow_until_there_are_not_too_many() -> None:
     assert make_plan(huge).chunks == make_plan(replace(huge, shape=(1024,) * 3)).chunks
 
 
+def test_scratch_holds_a_layer_of_strips_along_z_and_a_row_of_the_others() -> None:
+    plan = make_plan(replace(JOB, shape=(640,) * 3), chunks=(128, 128, 128))
+    (ez, ey, ex), sides, bytes_a_voxel = plan.extent, 5, 3 * 8
+    thinnest = (ez - 128) * 128 * 128 * sides**2 * bytes_a_voxel
+    assert thinnest < plan.scratch_bytes
+    assert plan.scratch_bytes < 2 * (ez * ey * ex - 128**3) * sides**2 * bytes_a_voxel
+    assert make_plan(JOB, chunks=(300, 500, 400)).scratch_bytes == 0
+
+
 def test_planning_visits_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
     visits: list[object] = []
     monkeypatch.setattr(ChunkGrid, "__getitem__", lambda grid, index: visits.append(index))

@@ -181,6 +181,23 @@ def test_spill_is_dropped_as_soon_as_nobody_needs_it(make_task) -> None:
     assert 1 <= most <= 3
 
 
+def test_strips_within_a_layer_do_not_wait_for_the_next_one(make_task) -> None:
+    takers: list[tuple[int, list[str]]] = []
+
+    def watch(event: Event) -> None:
+        folder = work_path(task.output) / "spill"
+        if event.kind == "block" and event.stage == "predict":
+            takers.append((event.block[0], [p.stem for p in folder.glob("*/*.npy")]))
+
+    task = make_task(chunks=(4, 4, 4), settings=Settings(overlap=0.5))
+    report = segment(task, observe=watch)
+    layer = [names for z, names in takers if z == 0]
+    assert len(layer) < len(report.plan.grid)
+    # The first layer is done: what is left is for those below alone.
+    assert layer[-1]
+    assert all(int(name.split(".")[0]) > 0 for name in layer[-1])
+
+
 KILL = """
 import os, signal, sys
 import numpy as np

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -56,6 +57,13 @@ class Spill:
     def drop(self, giver: Index) -> None:
         """Remove a block's strips: all its takers are finished."""
         shutil.rmtree(self._path(giver, giver).parent, ignore_errors=True)
+
+    def drop_strip(self, giver: Index, taker: Index) -> None:
+        """Remove one strip: its taker is finished."""
+        path = self._path(giver, taker)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # as an error says if there are others
+            path.parent.rmdir()
 
     def _path(self, giver: Index, taker: Index) -> Path:
         return Path(self.folder) / ".".join(map(str, giver)) / f"{'.'.join(map(str, taker))}.npy"

@@ -114,12 +114,18 @@ class Plan:
 
     @property
     def scratch_bytes(self) -> int:
-        """Spill between blocks that is on disk at one time: that of two layers of blocks."""
-        core = prod(min(c, n) for c, n in zip(self.chunks, self.job.shape, strict=True))
-        layers, *rest = self.grid.numblocks
-        if len(self.grid) == 1:
-            return 0
-        return (prod(self.extent) - core) * self.job.num_classes * 8 * min(layers, 2) * prod(rest)
+        """Strips between blocks that are on disk at one time.
+
+        A strip goes when its taker is finished: one along x waits for the next block, one along y
+        for the next row, one along z for the next layer.
+        """
+        core = [min(c, n) for c, n in zip(self.chunks, self.job.shape, strict=True)]
+        extent, (_, rows, row) = self.extent, self.grid.numblocks
+        layer = rows * row
+        z = (extent[0] - core[0]) * extent[1] * extent[2] * (layer + row + 2)
+        y = core[0] * (extent[1] - core[1]) * extent[2] * 2 * row
+        x = core[0] * core[1] * (extent[2] - core[2]) * row
+        return (x + y + z) * self.job.num_classes * 8 if len(self.grid) > 1 else 0
 
     def explain(self) -> str:
         """Lines for people."""

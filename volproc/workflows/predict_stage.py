@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import ConfigError
 from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor
 from volproc.core.types import Index
@@ -16,11 +13,9 @@ from volproc.graph.block_predict import PredictJob
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict_work import PredictWork
 from volproc.graph.run import run_stage
-from volproc.io.chunk_files import write_bytes
 from volproc.io.omezarr_write import OmeZarrSink
-from volproc.io.stored_chunks import look_at_chunks, remove_chunks
+from volproc.io.stored_chunks import ChunkFolder
 from volproc.workflows.outputs import STAGE
-from volproc.workflows.record import record_path
 
 CHECK = "check"
 """Stage in which stored chunks are compared with their checksums."""
@@ -101,7 +96,7 @@ def revoke_damaged(
         ledger.revoke(STAGE, index)
         for product in work.job.products:
             if isinstance(product.store, OmeZarrSink):
-                remove_chunks(product.store, work.job.grid[index].write)
+                ChunkFolder.of_sink(product.store).remove(work.job.grid[index].write)
     return damaged
 
 
@@ -130,82 +125,8 @@ class CheckWork:
         return [found for found, facts in row if is_damaged(self.work, found, facts)]
 
 
-def checksums_path(address: str) -> Path:
-    """File beside an output with the checksums of its chunk files.
-
-    >>> checksums_path("out/classes.zarr").as_posix()
-    'out/classes.zarr.checksums.json'
-    """
-    path = record_path(address)
-    return path.with_name(f"{path.name.removesuffix('.json')}.checksums.json")
-
-
-def refuse_checksums(addresses: Mapping[Any, str]) -> None:
-    """Refuse checksums of outputs that have no chunk files.
-
-    Raises
-    ------
-    ConfigError
-    """
-    for address in addresses.values():
-        if not address.lower().endswith(".zarr"):
-            msg = (
-                f"checksums are kept of the chunk files of OME-Zarr, and {address} has none. Write "
-                "to a name that ends in .zarr, or leave checksums out."
-            )
-            raise ConfigError(msg)
-
-
-def write_checksums(address: str, work: PredictWork, ledger: Ledger) -> None:
-    """Write the checksums of all blocks beside the output, if they are kept."""
-    if not work.checksums:
-        return
-    blocks = {
-        ".".join(map(str, index)): facts.get("stored") or work.look(index)
-        for index, facts in sorted(ledger.finished(STAGE))
-    }
-    content = {
-        "made_by": "volproc segment semantic",
-        "algorithm": "CRC-32 of names and bytes of a block's chunk files, in raster order",
-        "block": "index in the blocks of the run: bytes, checksum of each product",
-        "blocks": blocks,
-    }
-    write_bytes(checksums_path(address), json.dumps(content).encode() + b"\n")
-
-
-def find_damaged(
-    address: str, sinks: Mapping[str, OmeZarrSink], regions: Mapping[str, Any]
-) -> list[str]:
-    """Compare the chunk files of a finished output with their checksums.
-
-    Parameters
-    ----------
-    address : str
-        Class map, beside which the checksums lie.
-    sinks : mapping of str to OmeZarrSink
-        The products, as they were written.
-    regions : mapping of str to Region
-        Write region of each block, by its index with dots between.
-
-    Returns
-    -------
-    damaged : list of str
-        Blocks, as in ``regions``, with their product.
-    """
-    blocks = json.loads(checksums_path(address).read_text())["blocks"]
-    return [
-        f"{name} of the {kind}"
-        for name, stored in blocks.items()
-        for kind, before in stored.items()
-        if tuple(before)
-        != look_at_chunks(
-            sinks[kind], regions[name], checksums=True, folder=Path(sinks[kind].address)
-        )
-    ]
-
-
 def _drop_spill(job: PredictJob) -> Callable[[Index, Any], None]:
-    """Remove the strips that a finished block has taken: those along z wait longest, for a layer."""
+    """Remove the strips that a finished block has taken; those along z wait a layer for that."""
 
     def collect(index: Index, facts: Any) -> None:
         for giver in job.needs(index):
