@@ -15,7 +15,7 @@ import dask
 import psutil
 import pytest
 from dask.system import CPU_COUNT
-from distributed import LocalCluster
+from distributed import LocalCluster, Nanny
 
 from volproc.cluster import connect, local
 from volproc.cluster.network import Network
@@ -222,6 +222,7 @@ def test_cuda_starts_one_thread_a_gpu_without_spilling(
     assert asked["device_memory_limit"] == 0
     assert asked["memory_limit"] == "8 GiB"
     assert asked["host"] == "127.0.0.1"
+    assert issubclass(asked["worker_class"], Nanny)
     assert "rmm_pool_size" not in asked
 
 

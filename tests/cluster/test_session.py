@@ -158,3 +158,13 @@ def test_impossible_counts_are_refused(arguments: dict[str, int]) -> None:
 def test_an_unknown_word_names_the_nearest() -> None:
     with pytest.raises(ClusterError, match=r'"locla" is not a cluster, did you mean "local"\?'):
         connect("locla")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [("slurm", "Set jobs, processes and memory_gib"), ("tcp://a:1", "Give them where its workers")],
+)
+def test_sizes_of_workers_that_are_not_started_here_are_refused(spec: str, said: str) -> None:
+    for sizes in ({"num_workers": 2}, {"memory_limit": "8 GiB"}):
+        with pytest.raises(ClusterError, match=said):
+            connect(spec, **sizes)

@@ -177,6 +177,25 @@ def test_a_machine_without_slurm_is_one_clear_error(
         open_session(tmp_path, gpu=POOL)
 
 
+@pytest.mark.usefixtures("fake_slurm")
+def test_a_folder_that_takes_no_logs_is_refused_before_any_job(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(ClusterError, match=r"cannot be written into .*Give another log_folder"):
+        open_session(tmp_path, gpu=POOL)
+
+
+@pytest.mark.usefixtures("fake_slurm")
+def test_an_interface_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="nowhere0"):
+        connect(
+            "slurm",
+            pools={"gpu": POOL},
+            network=Network(interface="nowhere0"),
+            log_folder=str(tmp_path / "logs"),
+        )
+    assert not list((tmp_path / "logs").iterdir())
+
+
 def test_the_queue_forgets_jobs_that_are_ending(fake_slurm, tmp_path: Path) -> None:
     script = f"#SBATCH -J probe\n#SBATCH -o {tmp_path}/%x-%j.log\nexec sleep 60\n"
     queue = SlurmQueue()

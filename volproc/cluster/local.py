@@ -155,6 +155,7 @@ def start_gpus(
     asked: dict[str, Any] = {} if num_workers is None else {"n_workers": num_workers}
     return launch(
         import_module("dask_cuda").LocalCUDACluster,
+        worker_class=WatchedNanny,
         num_threads=max(1, CPU_COUNT // (num_workers or count_gpus())),
         allowed_failures=allowed_failures,
         threads_per_worker=1,

@@ -179,6 +179,11 @@ def start_slurm(
     token = uuid4().hex[:8]
     for kind, pool in pools.items():  # refuses what cannot be written before anything is started
         write_script(pool, kind, folder, network)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # SLURM ends a job at once that cannot log
+    except OSError as error:
+        msg = f"the logs of jobs cannot be written into {folder}: {error}. Give another log_folder."
+        raise ClusterError(msg) from error
     made = None
     if not network.has_certificates:
         made = folder / f"certificates-{token}"

@@ -96,6 +96,8 @@ def connect(
             allowed_failures=allowed_failures,
             network=network or Network(),
         )
+    if num_workers is not None or memory_limit is not None:
+        _refuse_sizes(spec)
     if spec == "slurm":
         from volproc.cluster.slurm import start_slurm  # loads distributed
 
@@ -114,6 +116,21 @@ def connect(
     msg = (
         f'"{spec}" is not a cluster, {nearest(spec, KINDS)} Or give the address of a scheduler as '
         "tcp://HOST:PORT, or the path of its scheduler file."
+    )
+    raise ClusterError(msg)
+
+
+def _refuse_sizes(spec: str) -> None:
+    """Refuse sizes of workers that are not started here: they would be ignored."""
+    if spec == "slurm":
+        cure = "Set jobs, processes and memory_gib of its pools"
+    elif "://" in spec or Path(spec).is_file():
+        cure = "Give them where its workers are started"
+    else:
+        return  # no cluster at all, which is said in its turn
+    msg = (
+        f"the number of workers and their memory cannot be chosen here for {spec}. {cure}, and "
+        "leave --workers and --memory-limit out."
     )
     raise ClusterError(msg)
 
