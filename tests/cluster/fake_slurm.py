@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-FOLDER = Path(os.environ["FAKE_SLURM"])
+FOLDER = Path(os.environ.get("FAKE_SLURM", "."))
 
 
 def jobs() -> dict[str, dict[str, object]]:
