@@ -19,13 +19,16 @@ from volproc.core.errors import (
     InputChangedError,
     OutOfMemoryError,
     ResumeError,
+    VerifyError,
 )
 from volproc.core.events import Event
 from volproc.graph import block_predict
 from volproc.graph.predict import Settings
 from volproc.models.sliding import Inference
+from volproc.workflows.checksums import checksums_path
 from volproc.workflows.record import read_record, work_path
 from volproc.workflows.segment import SegmentTask, segment
+from volproc.workflows.verify import verify
 
 NUM_BLOCKS = 3 * 2 * 2
 
@@ -130,6 +133,39 @@ def test_checksums_are_refused_where_there_are_no_chunk_files(make_task, tmp_pat
     with pytest.raises(ConfigError, match=r"checksums .* OME-Zarr, and .*a\.mrc has none"):
         segment(make_task(output=str(tmp_path / "a.mrc"), checksums=True))
     assert listing() == {}
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "removed"])
+@pytest.mark.parametrize("name", ["classes.zarr", "classes_probabilities.zarr"])
+def test_verify_names_the_block_whose_chunk_was_damaged(
+    make_task, broken_off, tmp_path, how, name
+) -> None:
+    task = make_task(probabilities="float16")
+    broken_off.run(task, 5)  # without checksums: theirs are found at the end
+    segment(replace(task, checksums=True))
+    assert verify(task.output, regions=1).is_equal
+    chunk = max(p for p in (tmp_path / name / "0").rglob("*") if p.is_file() and p.name[0] != ".")
+    damage(chunk, how)
+    kind = "probabilities" if "prob" in name else "classes"
+    with pytest.raises(VerifyError, match=rf"block 2\.1\.1 of the {kind}, by their checksums"):
+        verify(task.output, regions=1)
+
+
+def test_checksums_of_an_older_output_go_with_it(make_task) -> None:
+    task = make_task(checksums=True)
+    segment(task)
+    assert checksums_path(task.output).exists()
+    segment(replace(task, checksums=False, overwrite=True))
+    assert not checksums_path(task.output).exists()
+    assert verify(task.output, regions=1).is_equal
+
+
+def test_damaged_checksums_are_an_error(make_task) -> None:
+    task = make_task(checksums=True)
+    segment(task)
+    checksums_path(task.output).write_text("{")
+    with pytest.raises(VerifyError, match=r"checksums\.json is damaged"):
+        verify(task.output, regions=1)
 
 
 def own_input(task: SegmentTask, address: str, tmp_path: Path) -> SegmentTask:

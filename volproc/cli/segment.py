@@ -95,6 +95,11 @@ SEGMENT_OPTIONS = (
         help="Also store a probability per class.",
     ),
     click.option("--probabilities-output", help="Where; beside the class map by default."),
+    click.option(
+        "--checksums", is_flag=True,
+        help="Keep a checksum of what is stored of each block: a run that goes on and \"volproc "
+        "verify\" compare it. OME-Zarr only.",
+    ),
     voxel_size_option,
     selection_options,
     overwrite_option,
@@ -176,7 +181,7 @@ def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfi
         flags["input"] = options["inputs"] or tuple(f"@{path}" for path in options["lists"])
     if options["ntta"] is not None:
         flags["tta"] = NTTA[int(options["ntta"])]
-    for flag in ("overwrite", "override_voxel_size", "trust_model"):
+    for flag in ("overwrite", "override_voxel_size", "trust_model", "checksums"):
         flags[flag] = options[flag] or None  # a switch that is not given leaves the file its say
     config = resolve(SegmentConfig, path=options["config"], flags=flags)
     words = (config.input,) if isinstance(config.input, str) else config.input
@@ -227,5 +232,6 @@ def _common_task(config: SegmentConfig, memory_limit: int | None) -> SegmentTask
         chunks=config.chunks,
         host_limit=memory_limit or config.run.memory_limit_bytes,
         overwrite=config.overwrite,
+        checksums=config.checksums,
         trust_model=config.trust_model,
     )

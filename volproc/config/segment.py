@@ -84,6 +84,9 @@ class SegmentConfig(Config):
     probabilities_output: str = ""
     """Address of the probabilities; beside the class map by default."""
 
+    checksums: bool = False
+    """Keep a checksum of the stored chunks of each block; OME-Zarr only."""
+
     overwrite: bool = False
     """Replace outputs that exist."""
 

@@ -15,7 +15,7 @@ from volproc.graph.block_predict import PredictJob
 from volproc.graph.region_predict import predict_region, touching
 from volproc.io.chunk_files import write_bytes
 from volproc.io.omezarr_write import OmeZarrSink
-from volproc.io.stored_chunks import Stored, look_at_chunks
+from volproc.io.stored_chunks import ChunkFolder, Stored
 from volproc.models.devices import is_out_of_memory, release_memory
 from volproc.models.normalization import Scaling
 
@@ -97,7 +97,7 @@ class PredictWork:
         with_checksums = self.checksums if checksums is None else checksums
         region = self.job.grid[index].write
         return {
-            product.kind: look_at_chunks(product.store, region, checksums=with_checksums)
+            product.kind: ChunkFolder.of_sink(product.store).look(region, checksums=with_checksums)
             for product in self.job.products
             if isinstance(product.store, OmeZarrSink)
         }

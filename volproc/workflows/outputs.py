@@ -28,6 +28,7 @@ from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
 from volproc.io.open import inspect
 from volproc.plan.storage import storage_chunks
+from volproc.workflows.checksums import checksums_path
 from volproc.workflows.record import (
     file_number,
     is_gone,
@@ -175,7 +176,8 @@ class Outputs:
         since it would speak for the new one.
         """
         if self.overwrite:
-            record_path(self.addresses["classes"]).unlink(missing_ok=True)
+            for path in (record_path, checksums_path):
+                path(self.addresses["classes"]).unlink(missing_ok=True)
         for kind, sink in sinks.items():
             facts = {"file": file_number(self.addresses[kind], is_partial=True)}
             ledger.commit(FINISH, _number(kind), facts)

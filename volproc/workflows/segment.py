@@ -32,13 +32,16 @@ from volproc.models.devices import choose_device
 from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.models.normalization import Scaling
 from volproc.plan.inference import Plan
+from volproc.workflows.checksums import (
+    collect_checksums,
+    refuse_checksums,
+    write_checksums,
+)
 from volproc.workflows.outputs import STAGE, STORY, Outputs
 from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
-    refuse_checksums,
     revoke_damaged,
     run_blocks,
-    write_checksums,
 )
 from volproc.workflows.record import named_beside, record_path, work_path, write_record
 from volproc.workflows.unchanged import refuse_changed
@@ -215,7 +218,7 @@ def segment(
             task.output, task.probabilities_address, record, plan, len(plan.grid), was_finished=True
         )
     if task.checksums:
-        refuse_checksums(outputs.addresses)
+        refuse_checksums(outputs.addresses.values())
     outputs.refuse(runner)
     known = _known_scaling(task, description) or _find_scaling(task, volume, spec, runner, observe)
     ledger = outputs.begin(description, observe)
@@ -236,7 +239,7 @@ def segment(
         num_skipped = run_blocks(work, ledger, runner, observe)
         refuse_changed(task.open, _source(volume))
         batches = read_batches(notes)
-        write_checksums(task.output, work, ledger)
+        checksums = collect_checksums(STAGE, work, ledger) if task.checksums else {}
         observe(Event("note", STAGE, text="writing pyramids and attributes"))
         outputs.finish(sinks, ledger)
     except (ModelError, ConfigError, InputChangedError):
@@ -245,6 +248,8 @@ def segment(
     facts = {**description, **_facts(task, volume, spec), **known}
     if batches:
         facts["smaller_batches"] = batches
+    if checksums:
+        write_checksums(task.output, checksums)
     record = write_record(task.output, STORY, facts)
     ledger.remove()
     return SegmentReport(task.output, task.probabilities_address, record, plan, num_skipped)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -24,14 +23,15 @@ from volproc.graph.predict import Settings, class_type, make_job
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
-from volproc.io.chunk_files import write_bytes
 from volproc.io.open import open_
 from volproc.models.loading import read_spec
 from volproc.models.normalization import Scaling
 from volproc.models.views import VIEW_SETS
 from volproc.plan.inference import Plan
 from volproc.reduce.seam_report import SeamReport
-from volproc.workflows.record import read_record, record_path, versions, work_path
+from volproc.workflows.certificate import VerifyReport, certify
+from volproc.workflows.checksums import refuse_damaged
+from volproc.workflows.record import read_record, record_path, work_path
 from volproc.workflows.regions import (
     RegionWork,
     covered,
@@ -40,25 +40,12 @@ from volproc.workflows.regions import (
     shifted_regions,
 )
 from volproc.workflows.seams import check_seams
+from volproc.workflows.verify_picks import is_picks, verify_picks
 
 STAGE = "verify"
 
 STORY = "volproc segment semantic"
 """What makes runs that can be verified."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a verification found."""
-
-    is_equal: bool
-    """Whether every voxel that was computed again has the bits that the run wrote."""
-
-    certificate: Path
-    """Where it is written down."""
-
-    facts: dict[str, Any]
-    """What the certificate says; JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +72,9 @@ def verify(
     executor: Executor | None = None,
     observe: Observer = ignore,
 ) -> VerifyReport:
-    """Compute regions of a finished segmentation again, and compare them bit by bit.
+    """Compute a finished run again, under another chunking, and compare what it wrote.
+
+    Regions of a segmentation are compared bit by bit; picks all of them, see `verify_picks`.
 
     The regions lie otherwise than the blocks of the run, and each is computed for itself from all
     the patches that touch it: another chunking, without anything that blocks hand to each other.
@@ -95,7 +84,7 @@ def verify(
     ----------
     run : str or path
         Class map that ``volproc segment semantic`` wrote, the record beside it, or a folder with
-        one such record.
+        one such record; or picks of ``volproc localize``.
     regions : int or "all"
         Random regions, each as large as a block; or the whole volume.
     seed : int
@@ -116,8 +105,8 @@ def verify(
     Raises
     ------
     VerifyError
-        If there is no record of a finished run, or if the input or the model is not the same any
-        more.
+        If there is no record of a finished run, if the input or the model is not the same any
+        more, or if chunk files differ from the checksums that the run kept.
     ConfigError
         If the number of regions makes no sense.
 
@@ -129,11 +118,14 @@ def verify(
     ``((block + patch) / stride)**3`` for each block instead of ``(block / stride)**3``. Memory is
     that of a block of the run. An older certificate of the same run is replaced.
 
-    Points and labels that were derived from the class map are not part of the run.
+    Points that were derived from the class map are a run of their own.
     """
     _check_regions(regions)
     runner = executor or SerialExecutor()
+    if is_picks(run):
+        return verify_picks(run, input_address=input_address, executor=runner, observe=observe)
     found = open_run(run, input_address=input_address, model=model, trust_model=trust_model)
+    refuse_damaged(_products(found), found.plan.grid)
     rule = ScalingRule(found.spec, found.settings.replace_nonfinite, found.volume.name)
     scaling, _ = run_scaling(found.source, rule, executor=pool_of(runner, "cpu"), observe=observe)
     chunks, shape = found.plan.chunks, found.plan.job.shape
@@ -159,10 +151,15 @@ def verify(
     seams = check_seams(classes, chunks=chunks, seed=seed, executor=runner, observe=observe)
     facts = _facts(found, scaling, compared, seams)
     facts |= {"covered": covered(boxes, shape), "regions_wanted": regions, "seed": seed}
-    path = certificate_path(found.output)
-    write_bytes(path, json.dumps(facts, indent=2).encode() + b"\n")
-    observe(Event("note", STAGE, text=summarize(facts)))
-    return VerifyReport(facts["verdict"] == "equal", path, facts)
+    facts["summary"] = summarize(facts)
+    observe(Event("note", STAGE, text=facts["summary"]))
+    return certify(found.output, facts)
+
+
+def _products(found: FinishedRun) -> dict[str, str]:
+    """Where each product of a run is."""
+    probabilities = found.record.get("probabilities", "")
+    return {"classes": found.output} | ({"probabilities": probabilities} if probabilities else {})
 
 
 def _facts(
@@ -174,8 +171,6 @@ def _facts(
     bad = list(differences(compared))
     record = json.dumps(found.record, sort_keys=True).encode()
     return {
-        "made_by": "volproc verify",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "verdict": "equal" if is_scaled_alike and not bad else "differs",
         "first_difference": bad[0] if bad else None,
         "output": found.output,
@@ -189,7 +184,6 @@ def _facts(
         "scaling": {**constants, "equal": is_scaled_alike},
         "regions": compared,
         "seams": seams.to_json(),
-        "versions": versions(),
         "versions_of_run": found.record.get("versions", {}),
     }
 
@@ -212,16 +206,6 @@ def summarize(facts: Mapping[str, Any]) -> str:
         f"{tuple(first['voxel'])}{channel}: {first['written']} was written, {first['computed']} "
         "is computed now"
     )
-
-
-def certificate_path(address: str) -> Path:
-    """File beside an output that says how it was verified.
-
-    >>> certificate_path("out/classes.zarr").as_posix()
-    'out/classes.zarr.certificate.json'
-    """
-    path = record_path(address)
-    return path.with_name(f"{path.name.removesuffix('.json')}.certificate.json")
 
 
 def open_run(
