@@ -22,10 +22,11 @@ from volproc.graph.predict import Settings
 from volproc.io.open import open_
 from volproc.models.loading import read_spec, save_model
 from volproc.models.networks import build
+from volproc.workflows.certificate import certificate_path
 from volproc.workflows.record import record_path
 from volproc.workflows.regions import compare, covered, random_regions, shifted_regions
 from volproc.workflows.segment import SegmentReport, SegmentTask, segment
-from volproc.workflows.verify import certificate_path, verify
+from volproc.workflows.verify import verify
 
 SHAPE, CHUNKS = (9, 13, 11), (4, 7, 6)
 

@@ -45,7 +45,8 @@ class Regions(click.ParamType):
     type=Regions(),
     default=8,
     show_default=True,
-    help="Random regions to compute again, each as large as a block; all for the whole volume.",
+    help="Random regions to compute again, each as large as a block; all for the whole volume. "
+    "Of a class map.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of their places.")
 @click.option("--input", "input_address", default="", help="Where the input is now, if moved.")
@@ -62,13 +63,13 @@ def verify(
     trust_model: bool,
     **options: Any,
 ) -> int:
-    """Compute regions of a finished segmentation again, under another chunking.
+    """Compute a finished run again, under another chunking.
 
-    RUN is the class map that "volproc segment semantic" wrote, its record, or a folder with one.
-    What is computed is compared bit by bit with what was written, and a certificate is written
-    beside the output. The exit status is 1 if anything differs.
+    RUN is the class map that "volproc segment semantic" wrote, its record, or a folder with one:
+    regions are computed and compared bit by bit. Or it is the picks that "volproc localize"
+    wrote, which are found again in the whole class map. A certificate is written beside the
+    output. The exit status is 1 if anything differs.
     """
-    from volproc.workflows.verify import summarize
     from volproc.workflows.verify import verify as run
 
     with run_options(options) as how:
@@ -82,17 +83,19 @@ def verify(
             **how,
         )
     facts = report.facts
+    seams = facts.get("seams")
     write_results(
         {
             "verdict": facts["verdict"],
-            "regions": len(facts["regions"]),
+            "particles": facts.get("particles"),
+            "regions": len(facts["regions"]) if "regions" in facts else None,
             "covered": f"{facts['covered']:.2%}",
-            "seams": f"{facts['seams']['verdict']}: {facts['seams']['reason']}",
+            "seams": f"{seams['verdict']}: {seams['reason']}" if seams else None,
             "certificate": report.certificate,
         }
     )
     if not report.is_equal:
-        click.echo(f"Error: {summarize(facts)}", err=True)
+        click.echo(f"Error: {facts['summary']}", err=True)
     return int(not report.is_equal)
 
 

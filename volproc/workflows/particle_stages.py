@@ -166,18 +166,22 @@ def make_sidecars(output: str, source: Source, rule: ParticleRule) -> Sidecars |
     return Sidecars(str(work_path(output)), marks, TABLES)
 
 
-def find_objects(source: Source, rule: ParticleRule, stages: Stages) -> ObjectTable:
+def find_objects(
+    source: Source, rule: ParticleRule, stages: Stages, grid: ChunkGrid | None = None
+) -> ObjectTable:
     """Connected components, block by block."""
-    grid = statistics_grid(source)
+    grid = grid or statistics_grid(source)
     collector = Collector(grid.numblocks, rule.connectivity)
     work = LabelWork(source, grid, rule.connectivity)
     stages.run(STAGE, list(grid.indices()), work, collector.add)
     return collector.finish()
 
 
-def find_regions(source: Source, rule: ParticleRule, stages: Stages) -> Regions:
+def find_regions(
+    source: Source, rule: ParticleRule, stages: Stages, grid: ChunkGrid | None = None
+) -> Regions:
     """Objects of the opened map, block by block; then each of them split by the block it is in."""
-    grid = statistics_grid(source)
+    grid = grid or statistics_grid(source)
     collector = Collector(grid.numblocks, 1)
     read, boxes = NarrowSource(source, rule), []
 
