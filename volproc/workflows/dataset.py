@@ -37,6 +37,7 @@ from volproc.workflows.dataset_record import (
 )
 from volproc.workflows.dataset_work import (
     TOO_LARGE,
+    Began,
     Task,
     TaskIndex,
     WholeWork,
@@ -169,10 +170,9 @@ class _Run:
         self.observe = observe
         self.is_resumed = is_resumed
         self.story = story_of(tasks[0])
-        self.models = {
-            name: str(settings_of(task)["model_sha256"])
-            for name, task in {t.model: t for t in tasks if isinstance(t, SegmentTask)}.items()
-        }
+        one_each = {t.model: t for t in tasks if isinstance(t, SegmentTask)}
+        models = {name: str(settings_of(t)["model_sha256"]) for name, t in one_each.items()}
+        self.began = Began(models, record.begun_ns)
 
     def go(self) -> str:
         """Do all volumes, and leave a true record however it ends; return what kept it from it."""
@@ -218,7 +218,7 @@ class _Run:
         run_stage(
             self.story,
             self._indices(memory),
-            WholeWork(int(limit), self.models),
+            WholeWork(int(limit), self.began),
             executor=pool,
             observe=self._translate,
             collect=collect,
@@ -240,7 +240,7 @@ class _Run:
         try:
             facts = run_task(
                 self._resumed(number),
-                self.models,
+                self.began,
                 executor=self.runner,
                 observe=of_volume(self.observe, self.record.entries[number].name),
             )
@@ -254,15 +254,8 @@ class _Run:
     def _resumed(self, number: int) -> Task:
         """Task that takes a finished output for its result, if this run may."""
         task = self.tasks[number]
-        may_take = self.is_resumed and (not task.overwrite or self._is_ours(task))
-        return replace(task, resume=True) if may_take else task
-
-    def _is_ours(self, task: Task) -> bool:
-        """Whether an output to be replaced is newer than this run, and so its own."""
-        try:
-            return record_path(task.output).stat().st_mtime_ns >= self.record.begun_ns
-        except OSError:
-            return False
+        # What is to be replaced is taken only if it is newer than the run; `run_task` looks.
+        return replace(task, resume=True) if self.is_resumed and not task.overwrite else task
 
     def _end(self, number: int, status: Status, *, seconds: float = 0.0, error: str = "") -> None:
         entry = self.record.end(number, status, seconds=seconds, error=error)

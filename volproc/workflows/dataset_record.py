@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +68,6 @@ class RunRecord:
         self.begun_ns = 0
         self._facts = facts
         self._next_s = 0.0
-        self._problem: OSError | None = None
 
     def begin(self, begun_ns: int = 0) -> None:
         """Write the file for the first time.
@@ -82,10 +82,12 @@ class RunRecord:
         OSError
             If it cannot be written: nothing was computed yet.
         """
+        self.begun_ns = begun_ns
         self._write("running")
-        # The clock that says what is older than the run is that of the disk, not of this machine.
-        self.begun_ns = begun_ns or self.path.stat().st_mtime_ns
-        self._write("running")
+        if not begun_ns:
+            # The clock that says what is older is that of the disk, not of this machine.
+            self.begun_ns = self.path.stat().st_mtime_ns
+            self._write("running")
 
     def end(self, index: int, status: Status, *, seconds: float = 0.0, error: str = "") -> Entry:
         """Note what became of a volume; the file follows within moments.
@@ -93,16 +95,13 @@ class RunRecord:
         Notes
         -----
         The file may be a moment late: what is done is known by the records beside the outputs. A
-        disk that is full must not stop the other volumes, so that an error of writing is kept for
-        the end.
+        disk that is full must not stop the other volumes: `finish` says whether it still is.
         """
         entry = self.entries[index]
         entry.status, entry.seconds, entry.error = status, round(seconds, 3), error
         if perf_counter() >= self._next_s:
-            try:
+            with suppress(OSError):
                 self._write("running")
-            except OSError as problem:
-                self._problem = problem
         return entry
 
     def finish(self, status: Literal["done", "failed", "interrupted"]) -> None:

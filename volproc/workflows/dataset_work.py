@@ -19,8 +19,9 @@ from volproc.workflows.outputs import STORY as SEGMENT_STORY
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.picking import STORY as LOCALIZE_STORY
 from volproc.workflows.picking import pick, picks_are_there, rule_of
-from volproc.workflows.record import read_record
+from volproc.workflows.record import read_record, record_path
 from volproc.workflows.segment import SegmentTask, describe_settings, segment
+from volproc.workflows.sole_worker import sole_worker
 
 Task: TypeAlias = SegmentTask | LocalizeTask
 """Work on one volume."""
@@ -46,6 +47,17 @@ class TaskIndex(tuple[int, ...]):
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """What was when a run over a dataset began."""
+
+    models: Mapping[str, str]
+    """Hash of each model file."""
+
+    time_ns: int = 0
+    """Time by the clock of the disk: what is newer was made by this run."""
+
+
+@dataclass(frozen=True, slots=True)
 class WholeWork:
     """Does whole volumes inside one worker, one after another, with a model that stays warm.
 
@@ -53,19 +65,25 @@ class WholeWork:
     ----------
     max_voxels : int
         Larger volumes are left for all workers together.
-    models : mapping of str to str
-        Hash of each model file when the run began.
+    began : Began
+        What was when the run began.
     """
 
     max_voxels: int
-    models: Mapping[str, str]
+    began: Began
 
     def __call__(self, index: Index) -> dict[str, Any]:
         """Do one volume, or say that it is too large."""
         assert isinstance(index, TaskIndex)
         if prod(index.task.open().shape) > self.max_voxels:
             return {"status": TOO_LARGE}
-        return run_task(index.task, self.models, executor=SerialExecutor())
+        if isinstance(index.task, LocalizeTask):
+            return run_task(index.task, self.began, executor=SerialExecutor())
+        make_folders(*outputs_of(index.task))
+        with sole_worker(index.task.output) as check:
+            return run_task(
+                index.task, self.began, executor=SerialExecutor(), observe=lambda event: check()
+            )
 
     def smaller(self) -> WholeWork | None:
         """The same for no volume: one that takes a worker's memory is cut over all workers.
@@ -81,7 +99,7 @@ class WholeWork:
 
 def run_task(
     task: Task,
-    models: Mapping[str, str],
+    began: Began,
     *,
     executor: Executor,
     observe: Observer = ignore,
@@ -92,8 +110,9 @@ def run_task(
     ----------
     task : SegmentTask or LocalizeTask
         What is to be done.
-    models : mapping of str to str
-        Hash of each model file when the run began.
+    began : Began
+        What was when the run began. An output that is newer is one of this run, whose worker died
+        before it could say so.
     executor, observe
         Where its blocks run, and who watches.
 
@@ -111,8 +130,10 @@ def run_task(
     """
     begin_s = perf_counter()
     make_folders(*outputs_of(task))
+    if _is_newer(task, began.time_ns):
+        task = replace(task, resume=True)
     if isinstance(task, SegmentTask):
-        _check_model(task, models)
+        _check_model(task, began.models)
         was_finished = segment(task, executor=executor, observe=observe).was_finished
     else:
         was_finished = pick(task, executor=executor, observe=observe).was_finished
@@ -183,6 +204,14 @@ def _volume_is_there(address: str) -> bool:
     except VolprocError:
         return False
     return True
+
+
+def _is_newer(task: Task, time_ns: int) -> bool:
+    """Whether the record of an output was written after a time."""
+    try:
+        return record_path(task.output).stat().st_mtime_ns >= time_ns
+    except OSError:
+        return False
 
 
 def _check_model(task: SegmentTask, models: Mapping[str, str]) -> None:
