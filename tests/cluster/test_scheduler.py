@@ -1,6 +1,7 @@
 """A scheduler that runs already: reached, lost, of TLS."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from volproc.cluster import connect
+from volproc.cluster.scheduler import DaskExecutor
 from volproc.core.errors import ClusterError
 
 
@@ -47,6 +49,23 @@ def test_results_are_released_as_soon_as_they_are_consumed(running: LocalCluster
         assert sum(result for _, result, _ in executor.completed()) == 285
         # The last one may still be on its way out of the client's own thread.
         assert len(executor.client.futures) <= 1
+
+
+class SlowToEnd:
+    """A cluster on a busy machine."""
+
+    def close(self, timeout: float) -> None:
+        raise TimeoutError(f"timed out after {timeout} s")
+
+
+def test_a_cluster_that_is_slow_to_end_denies_no_result(
+    running: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(running.scheduler_address, set_as_default=False)
+    executor = DaskExecutor(client, cluster=SlowToEnd(), environment={"VOLPROC_NONE": "set"})
+    executor.close()
+    assert "did not end within 30 s" in caplog.text
+    assert os.environ.pop("VOLPROC_NONE") == "set", "what follows is done all the same"
 
 
 SCHEDULER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -19,9 +20,10 @@ from volproc.cluster.session import Session
 from volproc.cluster.versions import CURE, SameVersions, ask_versions, check_workers, lacks_volproc
 from volproc.core.errors import ClusterLostError, VersionError, WorkerDiedError
 
+logger = logging.getLogger(__name__)
+
 DEATH_WAIT_S = 2.0
 """Seconds to wait for a nanny of ours to say how its worker ended; for others, a quarter."""
-
 
 MEMORY_SHARE = 0.9
 """Part of a worker's memory that a call may plan to use: at 95 % its nanny ends it."""
@@ -180,7 +182,10 @@ class DaskExecutor(Session):
         self._under_way.clear()
         self.client.close(timeout=5)
         if self._cluster is not None:
-            self._cluster.close(timeout=30)
+            try:
+                self._cluster.close(timeout=30)
+            except TimeoutError:  # results are safe: a machine that is busy must not deny them
+                logger.warning("the workers did not end within 30 s; they end with this process")
             self._cluster = None
         for name, value in self._environment.items():
             if value is None:
