@@ -25,10 +25,11 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README takes for granted: a tomogram, and the configs."""
+    """A folder with what the README needs: a tomogram, its particles, and the configs."""
     phantom = Phantom(PhantomSpec((48, 56, 64), seed=4_000_000, noise=0.5))
     volume = volproc.from_source(phantom, voxel_size=phantom.voxel_size)
     volproc.save(volume, tmp_path / "tomogram.mrc")
+    volproc.save(phantom.points(), tmp_path / "truth.csv")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path

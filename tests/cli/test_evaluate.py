@@ -46,7 +46,7 @@ def test_two_files_give_a_table(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert words(out[1]) == ["ball", "3", "3", "2", "1", "1", *["0.667"] * 4]
     assert words(out[2])[0] == "overall"
     assert "pairs are at most 25 Å long; F-beta with beta 4" in out
-    assert out[-1] == "1 volumes: 1 scored"
+    assert out[-1] == "1 volume: 1 scored"
     assert run(command) == 1
     assert "--radius" in capsys.readouterr().err
     assert run([*command, "--radius", "ball=25"]) == 0

@@ -206,7 +206,8 @@ def show_scores(result: Evaluation) -> int:
     if len(failed) > MAX_FAILED:
         say(f"and {len(failed) - MAX_FAILED} more that failed")
     more = f", {len(failed)} failed" if failed else ""
-    say(f"{len(result.entries)} volumes: {num_scored} scored{more}")
+    volumes = "1 volume" if len(result.entries) == 1 else f"{len(result.entries)} volumes"
+    say(f"{volumes}: {num_scored} scored{more}")
     for path in result.files:
         say(f"wrote  {path}")
     return 1 if failed else 0

@@ -123,7 +123,7 @@ def evaluate(
     - Its command and its function have different default distances, 0.8 and 0.5 radii, and the
       Kaggle challenge had 0.5. Here it is 0.8 of the radius in both.
 
-    A volume takes some milliseconds; of each only its scores are kept.
+    A volume takes some tens of milliseconds, most of it reading; of each only its scores are kept.
 
     Examples
     --------

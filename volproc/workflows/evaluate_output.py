@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,8 +86,9 @@ class ScoreFolder:
         self._record.end(number, entry.status, seconds=entry.seconds, error=entry.error)
 
     def stop(self) -> None:
-        """Leave a true record of a run that did not end."""
-        self._record.finish("interrupted")
+        """Leave a true record of a run that did not end, where the disk lets us."""
+        with suppress(OSError):  # what ended the run is what has to be said
+            self._record.finish("interrupted")
 
     def finish(
         self,
