@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from volproc.core.arrays import Sink
+from volproc.core.arrays import PyramidSink, Sink
 from volproc.core.errors import (
     AddressError,
     ClusterError,
@@ -29,6 +29,7 @@ from volproc.io.omezarr_write import create_channels
 from volproc.io.open import inspect
 from volproc.plan.storage import storage_chunks
 from volproc.workflows.checksums import checksums_path
+from volproc.workflows.pyramids import build_pyramid
 from volproc.workflows.record import (
     file_number,
     is_gone,
@@ -167,21 +168,27 @@ class Outputs:
             raise
         return sinks
 
-    def finish(self, sinks: Sinks, ledger: Ledger) -> None:
-        """Give the outputs their names.
+    def finish(self, sinks: Sinks, ledger: Ledger, runner: Executor, observe: Observer) -> None:
+        """Have the workers make the pyramids, and give the outputs their names.
 
         A run may be killed between two of them, or after the last. What is there then is known
         to be its own by a marker written before, which says what the file system calls it: an
         older output that it replaces is called otherwise. The older one's record goes first,
         since it would speak for the new one.
         """
+        for kind, sink in sinks.items():
+            if isinstance(sink, PyramidSink):
+                build_pyramid(sink, kind, executor=runner, observe=observe)
         if self.overwrite:
             for path in (record_path, checksums_path):
                 path(self.addresses["classes"]).unlink(missing_ok=True)
         for kind, sink in sinks.items():
             facts = {"file": file_number(self.addresses[kind], is_partial=True)}
             ledger.commit(FINISH, _number(kind), facts)
-            sink.finish()
+            if isinstance(sink, PyramidSink):
+                sink.seal()
+            else:
+                sink.finish()
 
     def abandon(self, sinks: Sinks, ledger: Ledger) -> None:
         """Remove everything that was written."""

@@ -241,7 +241,7 @@ def segment(
         batches = read_batches(notes)
         checksums = collect_checksums(STAGE, work, ledger) if task.checksums else {}
         observe(Event("note", STAGE, text="writing pyramids and attributes"))
-        outputs.finish(sinks, ledger)
+        outputs.finish(sinks, ledger, runner, observe)
     except (ModelError, ConfigError, InputChangedError):
         outputs.abandon(sinks, ledger)
         raise
