@@ -130,7 +130,15 @@ class RunRecord:
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
             "counts": self.count(),
             "versions": versions(),
-            "tomograms": [asdict(entry) for entry in self.entries],
+            "tomograms": [
+                # Places count from the root: the run may go on from another folder.
+                {
+                    **asdict(entry),
+                    "input": place_key(entry.input),
+                    "output": place_key(entry.output),
+                }
+                for entry in self.entries
+            ],
         }
         write_bytes(self.path, json.dumps(content, indent=1, default=str).encode() + b"\n")
         took_s = perf_counter() - begin_s
