@@ -69,7 +69,7 @@ def test_a_run_of_which_a_volume_failed_has_failed(tmp_path: Path) -> None:
         for name, status in (("TS_1", "done"), ("TS_2", "failed")):
             observe(Event("tomogram", "segment", volume=name, facts={"status": status}, text="x"))
     end = read_lines(path)[-1]
-    assert (end["status"], end["text"]) == ("failed", "1 volumes failed")
+    assert (end["status"], end["text"]) == ("failed", "1 volume failed")
 
 
 def test_a_log_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,28 @@ def test_npy_heads_that_claim_a_terabyte_are_refused(tmp_path: Path) -> None:
         read_points(path, voxel_size=10.0)
 
 
+@pytest.mark.parametrize("text", ["{'descr': '<f8", "{'descr': ((((", "(" * 200, "]", "{1: 2}"])
+def test_npy_heads_that_are_no_python_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n")
+    with pytest.raises(FormatError, match=r"is no \.npy file"):
+        inspect(str(path))
+    with pytest.raises(FormatError, match="is no readable"):
+        read_points(path, voxel_size=10.0)
+
+
+def test_a_damaged_hdf5_file_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.zeros((4, 5, 6), np.uint8)
+        file["data"].attrs["voxel_size_angstrom"] = 10.0
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + b"\xff\xff" + whole[place + 2 :])
+        with suppress(FormatError, AddressError):
+            inspect(path)
+
+
 def test_hdf5_heads_that_claim_the_absurd_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -146,6 +168,8 @@ def change_tag(path: Path, code: int, value: int) -> None:
     [
         ({322: 2**20, 323: 2**20}, "a strip or tile of 1 × 1 × 1048576 × 1048576 × 1"),
         ({256: 2**27, 257: 2**27}, "."),
+        ({257: 0}, "."),
+        ({322: 0}, "."),
     ],
 )
 def test_a_tiff_head_that_claims_the_absurd_is_refused(
@@ -159,6 +183,16 @@ def test_a_tiff_head_that_claims_the_absurd_is_refused(
     with little_memory(), pytest.raises(FormatError) as caught:
         inspect(str(path))
     assert said in str(caught.value)
+
+
+def test_a_tiff_of_no_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 18), np.uint8), tile=(16, 16), compression="zlib")
+    for code, value in ((257, 0), (278, 0)):
+        with suppress(KeyError):
+            change_tag(path, code, value)
+    with pytest.raises(FormatError):
+        read_all(path)
 
 
 def test_an_ome_description_of_a_billion_planes_is_refused(tmp_path: Path) -> None:

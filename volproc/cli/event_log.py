@@ -90,7 +90,8 @@ def _log_to(write: Callable[[str], object], name: str) -> Iterator[Observer]:
     try:
         yield log
         if log.num_failed:
-            status = {"status": "failed", "text": f"{log.num_failed} volumes failed"}
+            text = f"{log.num_failed} volume{'s' * (log.num_failed > 1)} failed"
+            status = {"status": "failed", "text": text}
     except KeyboardInterrupt:
         status = {"status": "interrupted"}
         raise

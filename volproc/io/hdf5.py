@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Sink
-from volproc.core.errors import AddressError, FormatError, MissingFileError, SeveralError
+from volproc.core.errors import (
+    AddressError,
+    FormatError,
+    MissingFileError,
+    SeveralError,
+    VolprocError,
+)
 from volproc.core.types import Region, Shape
 from volproc.io.array_axes import cut_volume, guess_axes
 from volproc.io.formats import Format, Header, Selection, Target
@@ -179,8 +185,8 @@ class Hdf5(Format):
         with _open_file(Path(path)) as file:
             try:
                 return _read_dataset(file, path, address, wanted, selection)
-            except (OSError, RuntimeError) as error:
-                if isinstance(error, AddressError | FormatError):
+            except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+                if isinstance(error, VolprocError):
                     raise
                 msg = f"{path} is truncated or damaged ({error}). Copy it again."
                 raise FormatError(msg) from error

@@ -61,7 +61,7 @@ def check_chunk(name: str, chunk: Shape, item_bytes: int, what: str = "a storage
 
 
 def check_claim(name: str, source: Source) -> None:
-    """Refuse a volume whose head claims what no volume has.
+    """Refuse a volume whose head claims what no volume has, or nothing.
 
     Raises
     ------
@@ -69,6 +69,9 @@ def check_claim(name: str, source: Source) -> None:
         Naming the axis, or the bytes.
     """
     for axis, size in zip(axis_names(len(source.shape)), source.shape, strict=True):
+        if size < 1:
+            msg = f"{name} has no voxels along {axis}. It is empty or damaged; copy it again."
+            raise FormatError(msg)
         if size > MOST_SIDE:
             msg = (
                 f"{name} would have {size:,} voxels along {axis}, at most {MOST_SIDE:,} are taken "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ def _read_head(path: Path) -> tuple[Shape, bool, np.dtype[Any], int]:
             )
             shape, is_fortran, dtype = read(file)
             return tuple(shape), bool(is_fortran), dtype, file.tell()
-    except ValueError as error:
+    # NumPy reads the head as Python's literals, with the errors of its parser.
+    except (ValueError, SyntaxError, TokenError, TypeError, RecursionError) as error:
         msg = f"{path} is no .npy file ({error}). Save it again with numpy.save."
         raise FormatError(msg) from error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -186,7 +187,7 @@ def _read_npy(address: str, request: Request) -> Points:
     try:
         # Mapped: the head may promise more than there is.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError) as error:
         msg = f"{path} is no readable .npy file ({error}). Save it again with numpy.save."
         raise FormatError(msg) from error
     if array.ndim != 2 or array.shape[1] != 3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -13,7 +14,7 @@ import numpy as np
 import tifffile
 
 from volproc.core.arrays import Sink, Source
-from volproc.core.errors import AddressError, FormatError
+from volproc.core.errors import AddressError, FormatError, VolprocError
 from volproc.core.types import Shape
 from volproc.io.formats import Format, Header, Selection, Target
 from volproc.io.limits import check_chunk
@@ -27,6 +28,13 @@ from volproc.io.tiff_sink import begin_tiff
 
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm")
 """Endings of file names; ``.ome.tif`` is among them."""
+
+
+DAMAGE = (
+    *(tifffile.TiffFileError, ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(RuntimeError, TypeError, ValueError, struct.error),
+)
+"""What tifffile raises of a damaged file."""
 
 
 class Tiff(Format):
@@ -95,7 +103,9 @@ def _open(path: Path) -> Iterator[tifffile.TiffFile]:
                 msg = f"{path} holds no image. Check what wrote it."
                 raise FormatError(msg)
             yield tif
-    except (tifffile.TiffFileError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
+    except DAMAGE as error:
+        if isinstance(error, VolprocError):
+            raise
         msg = f"{path} cannot be understood as TIFF ({error}). It is damaged; copy it again."
         raise FormatError(msg) from error
 
@@ -179,7 +189,11 @@ def _source(
             "are there. Copy it again."
         )
         raise FormatError(msg)
-    check_chunk(address, segment_shape(key), dtype.itemsize, "a strip or tile")
+    segment = segment_shape(key)
+    if min(segment) < 1:
+        msg = f"{address} has strips or tiles of {segment}. It is damaged; copy it again."
+        raise FormatError(msg)
+    check_chunk(address, segment, dtype.itemsize, "a strip or tile")
     chunks = _chunks(layout, num_outer, key)
     return PageSource(str(path), index, level, layout, dtype.newbyteorder("="), chunks, stamp)
 
