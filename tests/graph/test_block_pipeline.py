@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -380,3 +381,23 @@ def test_all_batch_sizes_see_the_same_patches(spec, noise, tmp_path) -> None:
         found.append(store.voxels)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives_and_its_own_bits_for_every_cut(
+    spec, noise, tmp_path
+) -> None:
+    found = {}
+    for name, device, chunks in (
+        ("cpu", "cpu", SHAPE),
+        ("whole", "cuda", SHAPE),
+        ("cut", "cuda", (16, 5, 11)),
+    ):
+        folder = tmp_path / name
+        stores = (Pieces(SHAPE, "u1", (8, 5, 11)), Pieces((3, *SHAPE), "f4", (8, 5, 11)))
+        settings = {"device": device, "batch_size": 3, "tta": "rot4"}
+        predict_all(make(spec, folder, Voxels(noise), chunks=chunks, stores=stores, **settings))
+        found[name] = stores[1].voxels
+    np.testing.assert_array_equal(found["whole"], found["cut"])
+    np.testing.assert_allclose(found["whole"], found["cpu"], atol=0.05)  # bfloat16

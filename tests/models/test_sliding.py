@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import ModelError
-from volproc.models.sliding import Accumulator, Inference, to_classes, to_probabilities
+from volproc.models.sliding import (
+    Accumulator,
+    Inference,
+    Largest,
+    to_classes,
+    to_probabilities,
+)
 from volproc.models.views import find_views
 from volproc.models.windows import make_window, sum_windows
 from volproc.plan.patches import PatchGrid
@@ -203,3 +209,32 @@ def test_the_first_of_equal_classes_wins() -> None:
     found = to_classes(mean, dtype=np.dtype("u2"))
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, [0, 1, 0])
+
+
+def test_patches_are_taken_a_batch_at_a_time() -> None:
+    taken: list[int] = []
+
+    def give():
+        for number, patch in enumerate(patches(5)):
+            taken.append(number)
+            yield patch
+
+    outputs = inference(batch_size=2).run(Linear(), give(), CPU)
+    next(outputs)
+    assert taken == [0, 1]
+    assert len(list(outputs)) == 4
+
+
+def test_the_largest_output_is_known_when_it_is_asked_for() -> None:
+    largest = Largest()
+    largest.check()
+    (good,) = inference().run(Linear(), patches(1), CPU, largest=largest)
+    before = largest.so_far()
+    assert torch.isfinite(good).all()
+    list(inference().run(lambda b: Linear()(b) * torch.inf, patches(1), CPU, largest=largest))
+    before.check()
+    with pytest.raises(ModelError, match="which cannot be blended"):
+        largest.check()
+    list(inference().run(Linear(), patches(1), CPU, largest=largest))
+    with pytest.raises(ModelError, match="which cannot be blended"):
+        largest.check()  # one that was too large is not forgotten
