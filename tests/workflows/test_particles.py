@@ -34,7 +34,7 @@ from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import read_points
 from volproc.reduce.tables import empty_table
 from volproc.workflows.particle_stages import LabelWork, OpenWork, OwnedObjects, SplitWork
-from volproc.workflows.particles import LocalizeTask, evaluate, localize
+from volproc.workflows.particles import LocalizeTask, localize
 from volproc.workflows.segment import segment
 
 RADII = {"ribosome": 40.0, "ferritin": 30.0}
@@ -230,22 +230,6 @@ def test_picks_that_exist_are_refused_before_anything_is_read(config, map_path) 
     points, paths = localize(LocalizeTask(map_path, output, overwrite=True))
     check(points)
     assert len(paths) == 2
-
-
-def test_scores_count_over_all_volumes() -> None:
-    def points(*zyx: tuple[float, float, float]) -> Points:
-        return Points.from_zyx(
-            zyx, class_name="ribosome", voxel_size=(10.0,) * 3, shape=(20, 20, 20)
-        )
-
-    truth = points((5, 5, 5), (10, 10, 10))
-    scores = evaluate(
-        [(truth, points((5, 5, 6))), (truth, points((5, 5, 5), (10, 10, 11), (15, 15, 15)))],
-        radii={"ribosome": 40.0},
-    ).set_index("class_name")
-    row = scores.loc["ribosome"]
-    assert (row["precision"], row["recall"]) == (0.75, 0.75)
-    assert scores.loc["overall", "f1"] == pytest.approx(0.75)
 
 
 class FailingBlocks:

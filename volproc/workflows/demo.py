@@ -23,7 +23,7 @@ from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.create import create
 from volproc.io.open import open_
 from volproc.io.points import write_points
-from volproc.metrics.points import to_json
+from volproc.metrics.points import combine_scores, score_points, to_json
 from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.phantoms.phantom import Phantom
 from volproc.phantoms.spec import PhantomSpec
@@ -31,7 +31,7 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.report.page import demo_page
 from volproc.report.slices import RunView, cut_slices
 from volproc.workflows.convert import CopyWork
-from volproc.workflows.particles import LocalizeTask, evaluate, localize
+from volproc.workflows.particles import LocalizeTask, localize
 from volproc.workflows.segment import SegmentTask, segment
 
 SETTINGS = Settings(tta="octopi4", overlap=0.25)
@@ -123,7 +123,7 @@ def demo(
         for i, seed in enumerate(task.seeds)
     }
     config = _make_project(folder, phantoms)
-    pairs: list[tuple[Points, Points]] = []
+    tables: list[pd.DataFrame] = []
     views: list[RunView] = []
     maps: list[str] = []
     picks: list[Path] = []
@@ -144,12 +144,14 @@ def demo(
         found, paths = localize(picking, executor=runner, observe=observe)
         for ending in ("star", "csv"):
             paths += write_points(found, folder / f"{run}.{ending}")
-        pairs.append((truth, found))
+        tables.append(
+            score_points(truth, found, radii=phantom.radii, distance_scale=task.distance_scale)
+        )
         maps.append(classes)
         picks += paths
         views.append(_view(run, phantom, tomogram, classes, truth, found))
     radii = dict(next(iter(phantoms.values())).radii)
-    table = evaluate(pairs, radii=radii, distance_scale=task.distance_scale)
+    table = combine_scores(tables)
     scores = folder / "scores.json"
     write_bytes(scores, json.dumps(to_json(table), indent=2).encode() + b"\n")
     page = demo_page(

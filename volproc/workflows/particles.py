@@ -1,13 +1,11 @@
-"""Particles: a class map in, picks out; and how good they are."""
+"""Particles: a class map in, picks out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.events import Event, Observer, ignore
@@ -19,7 +17,6 @@ from volproc.io.copick_address import is_copick, parse_copick
 from volproc.io.copick_project import project_objects
 from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
-from volproc.metrics.points import combine_scores, score_points
 from volproc.reduce.faces import check_connectivity
 from volproc.workflows.particle_stages import (
     STAGE,
@@ -231,31 +228,3 @@ def find_classes(task: LocalizeTask) -> tuple[dict[str, float], dict[str, int]]:
         )
         raise ConfigError(msg)
     return radii, values
-
-
-def evaluate(
-    pairs: Sequence[tuple[Points, Points]],
-    *,
-    radii: Mapping[str, float],
-    distance_scale: float = 0.5,
-    beta: float = 1.0,
-) -> pd.DataFrame:
-    """Score picks against truths over several volumes.
-
-    Parameters
-    ----------
-    pairs : sequence of (Points, Points)
-        True and predicted points of each volume.
-    radii, distance_scale, beta
-        As in `volproc.metrics.points.score_points`.
-
-    Returns
-    -------
-    scores : DataFrame
-        A row a class, and ``overall``: counts added over the volumes.
-    """
-    tables = [
-        score_points(truth, found, radii=radii, distance_scale=distance_scale, beta=beta)
-        for truth, found in pairs
-    ]
-    return combine_scores(tables, beta=beta)
