@@ -16,6 +16,7 @@ from distributed import Client, Future, as_completed
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from volproc.cluster.deaths import Death, find_death, make_blame_plugin
+from volproc.cluster.patience import Patience
 from volproc.cluster.session import Session
 from volproc.cluster.versions import CURE, SameVersions, ask_versions, check_workers, lacks_volproc
 from volproc.core.errors import ClusterLostError, VersionError, WorkerDiedError
@@ -76,6 +77,9 @@ class DaskExecutor(Session):
         self._deaths: dict[str, Death] = {}
         self._plugin = make_blame_plugin(self._token)
         client.register_plugin(self._plugin)
+        self._patience = Patience(client, lambda: bool(self._under_way), self.give_up)
+        if cluster is None:
+            self._patience.start()
 
     @property
     def num_workers(self) -> int:
@@ -174,6 +178,7 @@ class DaskExecutor(Session):
 
     def close(self) -> None:
         """Cancel what is under way, close the connection, stop what was started."""
+        self._patience.stop()
         if self.client.status == "running" and self._under_way:
             self.client.cancel([future for _, future in self._under_way.values()], force=True)
         if self._cluster is None and self.client.status == "running":
