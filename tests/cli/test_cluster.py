@@ -1,5 +1,6 @@
 """``volproc cluster``: scripts of jobs without any job."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ from volproc.cli.main import run
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed")
 def test_the_scripts_of_the_shipped_file_are_printed_and_nothing_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("dask_jobqueue")
     monkeypatch.chdir(tmp_path)
     assert run(["cluster", "script", str(ROOT / "configs" / "cluster-slurm.yaml")]) == 0
     printed = capsys.readouterr().out

@@ -47,5 +47,5 @@ def test_a_wrong_cluster_is_named(tmp_path: Path) -> None:
     file.write_text("workers: 3\n")
     with pytest.raises(ConfigError, match='unknown key "workers"'), open_cluster(str(file)):
         pass
-    with pytest.raises(ClusterError, match="is not a cluster"), open_cluster("slurm"):
+    with pytest.raises(ClusterError, match="is not a cluster"), open_cluster("kubernetes"):
         pass

@@ -1,5 +1,9 @@
 """What a job asks for, and its script."""
 
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,9 @@ from volproc.cluster.jobs import JobPool, job_script
 from volproc.cluster.network import Network, certificates_in
 from volproc.core.errors import ClusterError
 
-pytest.importorskip("dask_jobqueue")
+pytestmark = pytest.mark.skipif(
+    find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed"
+)
 
 POOL = JobPool(jobs=2, walltime_h=4, memory_gib=32, cores=4, gpu_request="--gres=gpu:1")
 
@@ -80,6 +86,16 @@ def test_a_script_says_setup_before_the_worker_and_directives_before_both() -> N
     assert lines.index("#SBATCH --exclusive") < lines.index("module load cuda") < len(lines) - 1
     assert lines[-1].startswith("'/shared/my env/python' -m distributed.cli.dask_worker")
     assert "--nthreads 1 --memory-limit 1.90GiB --nworkers 4" in lines[-1]
+
+
+def test_writing_a_script_leaves_ctrl_c_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        monkeypatch.delitem(sys.modules, name)
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ClusterError, match="main thread only"):
+        pool.submit(write, POOL).result()
+    write(POOL)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_paths_with_spaces_stay_whole() -> None:

@@ -109,6 +109,7 @@ def far_worker(cable: Cable, address: str) -> Iterator["subprocess.Popen[bytes]"
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_block_of_a_worker_that_is_cut_off_goes_elsewhere_and_its_late_end_does_no_harm(
     cable: Cable, tmp_path: Path
 ) -> None:

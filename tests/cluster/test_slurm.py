@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import cloudpickle
@@ -23,7 +24,9 @@ from volproc.core.executor import pool_of
 from volproc.core.types import Index
 from volproc.graph.run import run_stage
 
-pytest.importorskip("dask_jobqueue")
+pytestmark = pytest.mark.skipif(
+    find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed"
+)
 pytest.importorskip("cryptography")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

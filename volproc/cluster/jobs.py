@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -170,12 +172,6 @@ def job_script(
     The lifetime is counted from the start of the job, not of the worker, because loading modules
     and environments may take minutes of the walltime.
     """
-    if find_spec("dask_jobqueue") is None:
-        msg = (
-            'scripts for SLURM need dask-jobqueue, which is not installed (pip install "volproc['
-            'slurm]").'
-        )
-        raise ClusterError(msg)
     network = network or Network()
     lifetime = f'"$(({pool.lifetime_s} - SECONDS)) s"'
     options = ["--lifetime", lifetime, "--lifetime-stagger", f'"{pool.stagger_s} s"']
@@ -187,7 +183,7 @@ def job_script(
         for option, path in paths.items():
             options += [f"--tls-{option}", shlex.quote(str(Path(path).expanduser().resolve()))]
     exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
-    job: Any = import_module("dask_jobqueue.slurm").SLURMJob(
+    job = _load_job_type()(
         scheduler,
         name=name,
         cores=pool.processes,  # threads of its workers, one each
@@ -208,6 +204,30 @@ def job_script(
         job_mem=f"{max(1, round(pool.memory_gib * 1024))}M",
     )
     return job.job_script()
+
+
+def _load_job_type() -> Any:
+    """Import the job of dask-jobqueue, whose import takes Ctrl-C for itself: it is put back."""
+    name = "dask_jobqueue.slurm"
+    if name in sys.modules:
+        return sys.modules[name].SLURMJob
+    if find_spec("dask_jobqueue") is None:
+        msg = (
+            "scripts for SLURM need dask-jobqueue, which is not installed. Install it "
+            '(pip install "volproc[slurm]").'
+        )
+        raise ClusterError(msg)
+    if threading.current_thread() is not threading.main_thread():
+        msg = (
+            "dask-jobqueue can be loaded in the main thread only, because it handles signals. "
+            "Connect there, or import dask_jobqueue there before."
+        )
+        raise ClusterError(msg)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return import_module(name).SLURMJob
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _directives(pool: JobPool, log_folder: Path) -> list[str]:
