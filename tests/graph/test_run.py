@@ -18,7 +18,7 @@ from volproc.core.errors import ClusterError, ModelError
 from volproc.core.events import Event
 from volproc.core.executor import SerialExecutor
 from volproc.core.types import Index
-from volproc.graph import block_queue
+from volproc.graph import block_queue, run
 from volproc.graph.ledger import Ledger
 from volproc.graph.run import run_stage
 from volproc.plan.blocks import ChunkGrid
@@ -279,3 +279,26 @@ def test_blocks_that_need_a_failed_one_are_handed_over_too(seed) -> None:
     assert sorted(begun) == [(0, j, 0) for j in range(4)] + [(1, 0, 0)] + [
         (2, j, 0) for j in range(4)
     ]
+
+
+class AskedExecutor(SerialExecutor):
+    asked = 0
+
+    @property
+    def num_workers(self) -> int:
+        self.asked += 1
+        return 1
+
+
+def test_a_scheduler_is_not_asked_for_its_workers_for_every_block(monkeypatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(run, "monotonic", lambda: now_s[0])
+    executor = AskedExecutor()
+    run_stage("a", product(range(50)), lambda index: None, executor=executor)
+    assert executor.asked == 1
+
+    def work(index: Index) -> None:
+        now_s[0] += 0.4 * run.ASK_EVERY_S
+
+    run_stage("a", product(range(30)), work, executor=executor)
+    assert 1 + 30 // 3 <= executor.asked <= 1 + 30 // 2

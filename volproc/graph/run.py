@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
 from typing import Any, Protocol
 
 from volproc.core.errors import ClusterError, ClusterLostError
@@ -13,6 +15,10 @@ from volproc.core.executor import Executor
 from volproc.core.types import Index
 from volproc.graph.block_queue import BlockQueue
 from volproc.graph.retries import MAX_ATTEMPTS, Retries, Work
+
+ASK_EVERY_S = 1.0
+"""Seconds for which a number of workers is taken for true: to ask a scheduler for each block would
+cost more than to submit it."""
 
 
 class Keeper(Protocol):
@@ -163,6 +169,8 @@ class _Run:
     suspects: deque[Index] = field(default_factory=deque)
     is_alone: bool = False
     failure: BaseException | None = None
+    most: int = 0
+    asked_s: float = -inf
 
     def go(self) -> None:
         """Run until nothing is left, or until the first failure that nobody takes."""
@@ -196,11 +204,18 @@ class _Run:
         if self.suspects:
             self._submit(self.suspects.popleft())
             return
-        most = 2 * self.executor.num_workers
+        most = self._window()
         while len(self.under_way) < most and (index := self.queue.next_ready()) is not None:
             self._submit(index)
         for index, needed in self.queue.take_unmet():
             self._fail(index, _unmet(index, needed, self.stage))
+
+    def _window(self) -> int:
+        """Blocks that may be under way; the executor is asked for its workers once in a while."""
+        now_s = monotonic()
+        if now_s - self.asked_s >= ASK_EVERY_S:
+            self.most, self.asked_s = 2 * self.executor.num_workers, now_s
+        return self.most
 
     def _submit(self, index: Index) -> None:
         key = f"{self.stage}-{'.'.join(map(str, index))}"
