@@ -195,6 +195,19 @@ def test_a_tiff_of_no_rows_is_refused(tmp_path: Path) -> None:
         read_all(path)
 
 
+@pytest.mark.parametrize("value", [b"\x02", b"\xff\xff"])
+def test_a_damaged_tiff_file_is_one_error(tmp_path: Path, value: bytes) -> None:
+    path = tmp_path / "a.tif"
+    voxels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    tifffile.imwrite(path, voxels, tile=(16, 16), compression="zlib")
+    whole = path.read_bytes()
+    for place in range(min(len(whole), 300)):
+        path.write_bytes(whole[:place] + value + whole[place + len(value) :])
+        with suppress(FormatError, AddressError):
+            source = inspect(path).source
+            source.read(tuple(slice(0, min(n, 20)) for n in source.shape))
+
+
 def test_an_ome_description_of_a_billion_planes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.zeros((4, 16, 16), np.uint8), metadata={"axes": "ZYX"})

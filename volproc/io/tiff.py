@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -21,20 +20,13 @@ from volproc.io.limits import check_chunk
 from volproc.io.mapped import Layout, MappedSource, file_stamp, require_file
 from volproc.io.selection import pick_one
 from volproc.io.tiff_axes import choose_axes
-from volproc.io.tiff_check import check_claims, check_neighbours, check_tiff
+from volproc.io.tiff_check import DAMAGE, check_claims, check_neighbours, check_tiff
 from volproc.io.tiff_metadata import find_voxel_size
 from volproc.io.tiff_pages import PageSource, num_outer_axes, segment_shape
 from volproc.io.tiff_sink import begin_tiff
 
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm")
 """Endings of file names; ``.ome.tif`` is among them."""
-
-
-DAMAGE = (
-    *(tifffile.TiffFileError, ArithmeticError, AssertionError, AttributeError, LookupError),
-    *(RuntimeError, TypeError, ValueError, struct.error),
-)
-"""What tifffile raises of a damaged file."""
 
 
 class Tiff(Format):

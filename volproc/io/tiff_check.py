@@ -26,6 +26,12 @@ MOST_TAGS = 4096
 """More tags in one directory are taken for damage."""
 
 
+DAMAGE = (
+    *(tifffile.TiffFileError, ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(RuntimeError, TypeError, ValueError, struct.error),
+)
+"""What tifffile raises of a damaged file."""
+
 OME_COUNTS = re.compile(r'(?:Size[ZCT]|PlaneCount|NumPlanes|IFD)="(\d{1,30})"')
 """Numbers of planes in an OME description."""
 

@@ -19,6 +19,7 @@ from volproc.core.errors import FormatError
 from volproc.core.types import Region, Shape
 from volproc.io.chunk_cache import CHUNK_CACHE
 from volproc.io.mapped import Layout, OpenMap, file_stamp
+from volproc.io.tiff_check import DAMAGE
 
 PageShape = tuple[int, int, int, int, int]
 """tifffile's normal form of a page: separate samples, depth, length, width, joint samples."""
@@ -244,8 +245,12 @@ def file_key(file: IO[bytes]) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def open_stack(path: str, series: int, level: int, stamp: tuple[int, int]) -> PageStack:
     """Parse the pages of an image, once a process; the stamp makes a changed file another."""
-    with tifffile.TiffFile(path) as tif:
-        return parse_stack(tif.series[series].levels[level])
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return parse_stack(tif.series[series].levels[level])
+    except DAMAGE as error:
+        msg = f"{path} cannot be understood as TIFF ({error}). It is damaged; copy it again."
+        raise FormatError(msg) from error
 
 
 def segment_shape(key: Any) -> PageShape:
