@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,11 @@ class SlurmSession(Session):
 
     def close(self) -> None:
         """End all pools, and remove their certificates."""
-        try:
-            for pool in self.pools.values():
-                pool.close()
-        finally:
+        with ExitStack() as stack:
             if self._certificates is not None:
-                shutil.rmtree(self._certificates, ignore_errors=True)
+                stack.callback(shutil.rmtree, self._certificates, ignore_errors=True)
+            for pool in self.pools.values():
+                stack.callback(pool.close)
 
 
 def start_slurm(
@@ -184,14 +183,15 @@ def start_slurm(
     except OSError as error:
         msg = f"the logs of jobs cannot be written into {folder}: {error}. Give another log_folder."
         raise ClusterError(msg) from error
-    made = None
-    if not network.has_certificates:
-        made = folder / f"certificates-{token}"
-        network = make_certificates(made, network)
-    started: dict[str, PoolExecutor] = {}
-    try:
+    with ExitStack() as stack:
+        made = None
+        if not network.has_certificates:
+            made = folder / f"certificates-{token}"
+            network = make_certificates(made, network)
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+        started: dict[str, PoolExecutor] = {}
         for kind in (kind for kind in KINDS if kind in pools):
-            pool = pools[kind]
+            pool, job_name = pools[kind], f"volproc-{kind}-{token}"
             started[kind] = launch(
                 LocalCluster,
                 num_threads=pool.cores // pool.processes,
@@ -200,21 +200,15 @@ def start_slurm(
                 changes={"distributed.scheduler.no-workers-timeout": None},
                 executor_type=partial(PoolExecutor, pool=pool),
                 n_workers=0,
-                dashboard_address=choose_dashboard(dashboard_address if not started else None),
+                dashboard_address=choose_dashboard(None if started else dashboard_address),
             )
-            job_name = f"volproc-{kind}-{token}"
-            wishes = Wishes(job_name, pool.jobs, pool.processes, folder, period_s)
+            stack.callback(started[kind].close)
             started[kind].supervise(
-                wishes,
+                Wishes(job_name, pool.jobs, pool.processes, folder, period_s),
                 queue,
                 partial(write_script, pool, kind, folder, network, job_name=job_name),
             )
-    except BaseException:
-        for executor in started.values():
-            executor.close()
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-        raise
+        stack.pop_all()
     return SlurmSession(started, made)
 
 
