@@ -103,3 +103,24 @@ def test_removing_leaves_nothing(ledger: Ledger, folder) -> None:
 
 def test_a_work_folder_is_hidden_beside_its_output(tmp_path) -> None:
     assert work_folder(tmp_path / "a.zarr") == tmp_path / ".a.zarr.work"
+
+
+def test_a_block_is_not_marked_when_its_run_is_over(ledger: Ledger, folder) -> None:
+    ledger.commit("predict", (0, 0, 0), {})
+    ledger.remove()
+    with pytest.raises(ResumeError, match=r"is over, so block \(0, 0, 1\) of predict"):
+        ledger.commit("predict", (0, 0, 1), {})
+    assert not folder.exists()
+
+
+def test_a_marker_is_taken_away_alone(ledger: Ledger) -> None:
+    for index in ((0, 0, 0), (1, 0, 0), (1, 2, 0)):
+        ledger.commit("predict", index, {"time_s": index[1]})
+    assert dict(ledger.finished("predict", 1)) == {
+        (1, 0, 0): {"time_s": 0},
+        (1, 2, 0): {"time_s": 2},
+    }
+    for _ in range(2):
+        ledger.revoke("predict", (1, 0, 0))
+    assert ledger.done("predict") == {(0, 0, 0), (1, 2, 0)}
+    assert ledger.result("predict", (1, 0, 0)) is None

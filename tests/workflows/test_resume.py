@@ -146,16 +146,16 @@ def test_a_run_that_broke_off_between_its_outputs_goes_on(
 ) -> None:
     from volproc.io.omezarr_write import OmeZarrSink
 
-    finish = OmeZarrSink.finish
+    seal = OmeZarrSink.seal
 
     def break_off(sink: OmeZarrSink) -> None:
         if sink.channels:
             raise OSError("disk full")
-        finish(sink)
+        seal(sink)
 
     task = make_task(probabilities="float16")
     with monkeypatch.context() as patch:
-        patch.setattr(OmeZarrSink, "finish", break_off)
+        patch.setattr(OmeZarrSink, "seal", break_off)
         with pytest.raises(OSError, match="disk full"):
             segment(task)
     assert (tmp_path / "classes.zarr").exists()

@@ -105,7 +105,16 @@ class Ledger:
         return dict(_read_run(path)["description"]) if path.exists() else {}
 
     def commit(self, stage: str, index: Index, facts: dict[str, Any]) -> None:
-        """Mark one block of a stage as finished."""
+        """Mark one block of a stage as finished.
+
+        Raises
+        ------
+        ResumeError
+            If the run is over: a worker that was cut off may end its block long after.
+        """
+        if not (Path(self.folder) / RUN_FILE).exists():
+            msg = f"the run in {self.folder} is over, so block {index} of {stage} is not marked."
+            raise ResumeError(msg)
         path = self._path(stage, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, json.dumps({"fingerprint": self.mark, "facts": facts}).encode())
