@@ -8,9 +8,9 @@ import dask.config
 import pytest
 from distributed import LocalCluster
 
-from volproc.cluster import connect, reach
+from volproc.cluster import connect
 from volproc.cluster.network import Network, make_certificates
-from volproc.core.errors import ClusterError, ClusterLostError
+from volproc.core.errors import ClusterError
 
 pytest.importorskip("cryptography")
 
@@ -69,26 +69,3 @@ def test_a_scheduler_with_tls_needs_certificates(secured: LocalCluster) -> None:
 def test_certificates_are_never_spoken_in_the_clear(ours: Network) -> None:
     with pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:1 is not encrypted"):
         connect("tcp://127.0.0.1:1", network=ours, timeout_s=1)
-
-
-def test_calls_end_when_no_worker_is_left_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "NO_WORKERS_S", 0.5)
-    monkeypatch.setattr(reach, "WATCH_S", 0.1)
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            protocol="tcp://",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        connect(cluster.scheduler_address) as executor,
-    ):
-        executor.submit("first", pow, 2, 5)
-        assert list(executor.completed()) == [("first", 32, None)]
-        cluster.scale(0)
-        executor.submit("waits", pow, 2, 5)
-        ((key, result, error),) = executor.completed()
-        assert (key, result) == ("waits", None)
-        assert isinstance(error, ClusterLostError)
-        assert "has had no worker for 0.5 s" in str(error)

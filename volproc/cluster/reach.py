@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,57 +15,6 @@ from volproc.cluster.network import Network
 from volproc.cluster.scheduler import DaskExecutor
 from volproc.cluster.versions import check_versions
 from volproc.core.errors import ClusterError
-
-NO_WORKERS_S = 300.0
-"""Time without any worker after which a run on a scheduler of others ends."""
-
-WATCH_S = 5.0
-"""Time between two looks at its workers."""
-
-
-class ReachedExecutor(DaskExecutor):
-    """Runs calls on a scheduler that was here before, and whose workers are none of ours.
-
-    Its settings are its own: most let a call wait for ever when the last worker is gone. This
-    executor does not.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Connection to the scheduler.
-    """
-
-    def __init__(self, client: Client) -> None:
-        super().__init__(client)
-        self._is_closed = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="volproc-workers", daemon=True)
-        self._watcher.start()
-
-    def close(self) -> None:
-        """Cancel what is under way, and close the connection."""
-        self._is_closed.set()
-        super().close()
-
-    def _watch(self) -> None:
-        """Give the calls up when there has been no worker for long."""
-        since = time.monotonic()
-        while not self._is_closed.wait(WATCH_S):
-            if not self._under_way or self._has_workers():
-                since = time.monotonic()
-            elif time.monotonic() - since > NO_WORKERS_S:
-                where = self.client.scheduler.address if self.client.scheduler else "the address"
-                self.give_up(
-                    f"the scheduler at {where} has had no worker for {NO_WORKERS_S:g} s. Look for "
-                    "the cause in the workers' log, start workers, and run the same command "
-                    "again: finished blocks are not done again."
-                )
-                return
-
-    def _has_workers(self) -> bool:
-        try:
-            return bool(self.client.nthreads())
-        except (OSError, RuntimeError, AttributeError):
-            return True  # the scheduler is gone: its calls have ended by that already
 
 
 def reach(address: str, *, timeout_s: float, network: Network | None = None) -> DaskExecutor:
@@ -104,7 +51,7 @@ def reach(address: str, *, timeout_s: float, network: Network | None = None) -> 
     except ClusterError:
         client.close()
         raise
-    return ReachedExecutor(client)
+    return DaskExecutor(client)
 
 
 def _read_scheduler_file(path: str) -> str:
