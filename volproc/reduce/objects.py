@@ -153,8 +153,8 @@ def _table_of(
 ) -> ObjectTable:
     """Turn the rows of one scan into a table in voxels of the volume."""
     label = _checked(scan.label, dtype)
-    order = slice(None) if _is_ascending(label) else np.argsort(label, kind="stable")
-    rows = scan.rows[order]
+    order = np.argsort(label, kind="stable")
+    rows = scan.rows.take(order, axis=0)
     table = table_from_rows(rows, label[order], offset, shape, block_shape)
     if scan.wanted.surface:
         table = replace(table, num_surface=rows[:, SURFACE].copy())

@@ -244,15 +244,15 @@ def _merge_rows(table: ObjectTable) -> ObjectTable:
     starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
     lengths = np.diff(starts, append=len(label))
     # most objects lie in one block and have one row, which stays as it is
-    several = lengths > 1
-    parts = order[np.repeat(several, lengths)]
-    ends = np.cumsum(lengths[several])
+    leading, several = order[starts], np.flatnonzero(lengths > 1)
+    parts = order[np.repeat(lengths > 1, lengths)]
+    begins = np.cumsum(lengths[several]) - lengths[several]
 
     def column(name: str) -> Column:
         every = _column(table, name)
-        rows = every[order[starts]]
+        rows = every.take(leading, axis=0)
         if len(parts) and name not in ("label", "classes"):
-            merged = MERGERS[name].reduceat(every[parts], ends - lengths[several], axis=0)
+            merged = MERGERS[name].reduceat(every.take(parts, axis=0), begins, axis=0)
             rows[several] = carry_digits(merged) if name in CARRIED else merged
         return rows
 
