@@ -141,6 +141,7 @@ def measure(case: SmallCase, folder: Path) -> dict[str, Any]:
         "time_s": round(time_s, 3),
         "network_s": round(network_s, 3),
         "overhead_s": round((processes * time_s - network_s) / case.num_tomograms, 4),
+        "network_processor_s": round(network_processor_s, 3),
         "overhead_processor_s": round((processor_s - network_processor_s) / case.num_tomograms, 4),
         "tomograms_per_s": round(case.num_tomograms / time_s, 2),
         "voxels_per_s": round(case.num_tomograms * case.num_voxels / time_s),
