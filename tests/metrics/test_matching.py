@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from volproc.core.errors import ShapeError
+from volproc.core.errors import PlanError, ShapeError
 from volproc.metrics.matching import match_points
 
 # Whole numbers give exact ties, which is where a matching goes wrong.
@@ -83,5 +83,8 @@ def test_impossible_input_is_named() -> None:
         match_points([[1.0, 2]], [[1.0, 2, 3]], max_distance=1.0)
     with pytest.raises(ShapeError, match="not finite"):
         match_points([[1.0, np.nan]], [[1.0, 2]], max_distance=1.0)
+    many = np.random.default_rng(0).uniform(size=(4_000, 3))
+    with pytest.raises(PlanError, match=r"16,000,000 pairs of 4,000 true .* 10,000,000 can be"):
+        match_points(many, many, max_distance=9.0)  # all of them, which would fill the memory
     with pytest.raises(ValueError, match=r"max_distance must be finite .* got -1"):
         match_points([[1.0]], [[1.0]], max_distance=-1.0)

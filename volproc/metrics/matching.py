@@ -8,7 +8,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
-from volproc.core.errors import ShapeError
+from volproc.core.errors import PlanError, ShapeError
+
+MAX_CANDIDATES = 10_000_000
+"""Pairs that are near enough, of which the best are chosen: at most these fit into about 1 GB."""
 
 
 def match_points(
@@ -37,6 +40,8 @@ def match_points(
         If the arrays are no tables of points of one dimension.
     ValueError
         If ``max_distance`` is negative or not finite.
+    PlanError
+        If more than `MAX_CANDIDATES` pairs are near enough.
 
     Notes
     -----
@@ -69,9 +74,16 @@ def match_points(
             f"predicted {there.shape}. Give both as (n, d)."
         )
         raise ShapeError(msg)
-    edges = cKDTree(here).sparse_distance_matrix(
-        cKDTree(there), max_distance, output_type="ndarray"
-    )
+    trees = cKDTree(here), cKDTree(there)
+    num_candidates = int(trees[0].count_neighbors(trees[1], max_distance))
+    if num_candidates > MAX_CANDIDATES:
+        msg = (
+            f"{num_candidates:,} pairs of {len(here):,} true and {len(there):,} predicted points "
+            f"are at most {max_distance:g} apart, and {MAX_CANDIDATES:,} can be compared. Choose a "
+            "distance about the size of a particle."
+        )
+        raise PlanError(msg)
+    edges = trees[0].sparse_distance_matrix(trees[1], max_distance, output_type="ndarray")
     if len(edges) == 0:
         return np.zeros((0, 2), np.int64), np.zeros(0)
     # Only points that have a candidate take part.
