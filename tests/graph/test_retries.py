@@ -169,7 +169,7 @@ def test_memory_makes_the_batch_smaller_and_what_fits_is_kept_for_those_that_fol
     assert {used[index] for index in INDICES[:2]} == {16}
     assert {used[index] for index in INDICES[8:]} == {4}
     texts = [e.text for e in events if e.kind == "retry" and e.block == INDICES[4]]
-    assert texts == ["its worker came to 9 GB: tried again with a smaller batch"] * 2
+    assert texts == ["its worker came to 9 GB, and its batch is halved"] * 2
 
 
 def test_memory_that_is_short_in_python_makes_the_batch_smaller_too() -> None:

@@ -95,7 +95,7 @@ class Retries:
         reason = f"its worker {error.reason}" if isinstance(error, WorkerDiedError) else str(error)
         if cause == "memory" and (smaller := _smaller(self.work(index))) is not None:
             self._works[index] = smaller
-            return Verdict("together", f"{reason}: tried again with a smaller batch")
+            return Verdict("together", f"{reason}, and its batch is halved")
         self._num_deaths[index] += 1
         if was_alone:
             self._num_alone[index, cause] += 1
@@ -104,8 +104,8 @@ class Retries:
             if self._num_alone[index, cause] >= limit or not is_death:
                 return Verdict("never", error=self._poison(index, error, cause))
         if self._num_deaths[index] > 1 or not is_death:
-            return Verdict("alone", f"{reason}: tried again alone")
-        return Verdict("together", f"{reason}: tried again")
+            return Verdict("alone", f"{reason}, and it waits until nothing else runs")
+        return Verdict("together", reason)
 
     def _poison(self, index: Index, error: BaseException, cause: DeathCause) -> BaseException:
         """Error of a block that fails alone."""
