@@ -197,3 +197,22 @@ def test_a_folder_is_moved_into_the_place_of_another(tmp_path: Path) -> None:
     move_into_place(partial, final)
     assert (final / "data").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_an_input_is_the_same_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+
+    monkeypatch.chdir(tmp_path)
+    voxels = np.zeros((3, 4, 5), np.float32)
+    np.save("a.npy", voxels)
+    tifffile.imwrite("a.tif", voxels, photometric="minisblack")
+    with h5py.File("a.h5", "w") as file:
+        file["raw"] = voxels
+    Path("slices").mkdir()
+    for z in range(2):
+        np.save(f"slices/{z}.npy", voxels[z])
+    for name in ("a.npy", "a.tif", "a.h5", "slices"):
+        here, from_root = inspect(name).source, inspect(tmp_path / name).source
+        assert here.identity() == from_root.identity()

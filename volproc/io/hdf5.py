@@ -104,7 +104,9 @@ class Hdf5Source:
 
     def identity(self) -> str:
         """Path, dataset, selection, size and time of change."""
-        return f"{self.path}:/{self.dataset}:{self.index}:{self.order}:{self.stamp}"
+        return (
+            f"{Path(self.path).absolute()}:/{self.dataset}:{self.index}:{self.order}:{self.stamp}"
+        )
 
 
 @lru_cache(maxsize=16)

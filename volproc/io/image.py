@@ -47,7 +47,7 @@ class ImageSource:
 
     def identity(self) -> str:
         """Path, size, time of change and channel."""
-        return f"{self.path}:{self.stamp}:{self.channel}"
+        return f"{Path(self.path).absolute()}:{self.stamp}:{self.channel}"
 
 
 def read_image(path: Path, selection: Selection) -> Header:

@@ -162,7 +162,8 @@ class MappedSource:
 
     def identity(self) -> str:
         """Path, size, time of change, and what of the file is taken."""
-        return f"{self.path}:{self.offset}:{self.stamp}:{self.stored.str}:{self.layout}"
+        path = Path(self.path).absolute()
+        return f"{path}:{self.offset}:{self.stamp}:{self.stored.str}:{self.layout}"
 
     def _refuse_changed(self) -> None:
         if self.stamp == (0, 0):

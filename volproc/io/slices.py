@@ -71,7 +71,7 @@ class SlicesSource:
 
     def identity(self) -> str:
         """Folder, number of slices, selection and digest."""
-        return f"{self.folder}:{len(self.names)}:{self.selection}:{self.stamp}"
+        return f"{Path(self.folder).absolute()}:{len(self.names)}:{self.selection}:{self.stamp}"
 
 
 class Slices(Format):

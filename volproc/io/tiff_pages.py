@@ -115,7 +115,7 @@ class PageSource:
 
     def identity(self) -> str:
         """Path, size, time of change, and what of the file is taken."""
-        return f"{self.path}:{self.series}:{self.level}:{self.stamp}:{self.layout}"
+        return f"{Path(self.path).absolute()}:{self.series}:{self.level}:{self.stamp}:{self.layout}"
 
 
 def num_outer_axes(shape: Shape, page: PageShape) -> int:
