@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from volproc.workflows.sole_worker import sole_worker
 
 
 def call_for_ever(check: Callable[[], None]) -> None:
-    """Call until it raises."""
-    while True:
+    """Call until it raises, but not without end."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         check()
+    raise AssertionError("nobody took over")
 
 
 def test_who_was_given_up_is_told_and_the_next_waits_for_its_end(tmp_path: Path) -> None:
