@@ -18,6 +18,7 @@ from volproc.graph.components import objects_of
 from volproc.graph.label import label
 from volproc.graph.scratch import Scratch, use_scratch
 from volproc.io.scratch_tables import ScratchTables
+from volproc.reduce.faces import upper_directions
 from volproc.reduce.objects import measure_block
 from volproc.reduce.superblocks import Outside, SuperBlock
 
@@ -109,3 +110,17 @@ def test_ids_reach_the_parts_of_parts(tmp_path) -> None:
     above = Ids(numbering, (none, np.array([7])))
     own, other = hand_down(above, 1, "0-1", tables=tables).parts
     assert (own.tolist(), other.tolist()) == ([7, 2], [])
+
+
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+def test_a_group_waits_for_its_blocks_and_those_that_they_are_joined_with(connectivity) -> None:
+    array = da.zeros((5, 6, 9), chunks=1, dtype=np.uint8)
+    plan = components_of(array, connectivity)
+    steps = upper_directions(3, connectivity)
+    ups = [key for key in plan.tasks if key[:2] == (f"{plan.name}-up", 0)]
+    assert len(ups) == len(plan.groups) > 1
+    for up, group in zip(sorted(ups), plan.groups, strict=True):
+        moved = {tuple(np.add(index, step).tolist()) for index in group for step in steps}
+        inside = {i for i in moved if all(0 <= a < n for a, n in zip(i, (5, 6, 9), strict=True))}
+        needed = {plan.report(index) for index in inside | set(group)}
+        assert plan.tasks[up].dependencies == needed
