@@ -64,7 +64,7 @@ def measure(case: ScalingCase, parent: Path | None) -> dict[str, Any]:
     """Measure one case."""
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         make_input(Path(folder) / "volume.npy", case.shape)
-        make_input(Path(folder) / "small.npy", (48, 48, 48 * 4 * case.num_workers))
+        make_input(Path(folder) / "small.npy", (48, 48, 48 * 2 * case.num_workers))
         task = SegmentTask(
             address=f"{folder}/volume.npy",
             output=f"{folder}/classes.zarr",
