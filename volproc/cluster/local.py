@@ -21,6 +21,7 @@ from distributed import Client, LocalCluster
 
 from volproc.cluster.deaths import WatchedNanny
 from volproc.cluster.network import Network
+from volproc.cluster.patience import NO_WORKERS_S
 from volproc.cluster.scheduler import DaskExecutor
 from volproc.core.errors import ClusterError
 
@@ -76,7 +77,7 @@ def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.allowed-failures": allowed_failures,
         "distributed.scheduler.worker-ttl": WORKER_TTL,
-        "distributed.scheduler.no-workers-timeout": "60 s",
+        "distributed.scheduler.no-workers-timeout": f"{NO_WORKERS_S:g} s",
         "distributed.comm.timeouts.tcp": TCP_TIMEOUT,
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from distributed import Client
 
-NO_WORKERS_S = 60.0
-"""Seconds without a worker after which calls under way are given up."""
+NO_WORKERS_S = 300.0
+"""Seconds without a worker after which calls under way are given up: on a busy machine workers
+that were killed need a minute to come back."""
 
 PERIOD_S = 2.0
 """Seconds between two looks."""
