@@ -70,6 +70,9 @@ class ComponentTasks:
     """Local labels, where they are kept. Who reads them takes a result of ``luts`` as an argument,
     so that they are not removed before."""
 
+    tables: ScratchTables
+    """What else waits in scratch storage."""
+
     def report(self, index: Index) -> Key:
         """`BlockReport` of one block."""
         return (f"{self.name}-block", *index)
@@ -136,6 +139,7 @@ def components_of(
         [tree.key("down", 0, box) for box in lowest.indices()],
         f"{name}-count",
         files,
+        tables,
     )
 
 

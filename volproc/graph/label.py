@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from dask.delayed import Delayed
 
 from volproc.core.errors import DtypeError, ShapeError
-from volproc.core.types import region_shape
+from volproc.core.types import Index, region_shape
 from volproc.core.volume import Volume
 from volproc.graph.component_ids import Luts
 from volproc.graph.component_tree import ComponentTasks, components_of
@@ -23,10 +24,13 @@ from volproc.graph.layers import (
     new_array,
     new_task,
     ref,
+    tree,
     unique_name,
     without_collector,
 )
+from volproc.graph.scratch import ScratchUse
 from volproc.io.run_files import RunFiles
+from volproc.io.scratch_tables import ScratchTables
 from volproc.reduce.components import check_mask_type
 from volproc.reduce.faces import check_connectivity
 from volproc.reduce.runs import relabel_runs
@@ -110,16 +114,19 @@ def labels_of(mask: Lazy, plan: ComponentTasks, dtype: np.dtype[Any]) -> tuple[L
     """
     array = array_of(mask)
     name, tasks = unique_name("label"), dict(plan.tasks)
-    paint = partial(_paint, files=plan.files, dtype=dtype)
-    places = {
-        index: (luts, place)
-        for luts, group in zip(map(ref, plan.luts), plan.groups, strict=True)
-        for place, index in enumerate(group)
-    }
+    keep = partial(_keep_luts, tables=plan.tables)
+    kept = [(f"{name}-luts", number) for number in range(len(plan.groups))]
+    for place, luts, group in zip(kept, map(ref, plan.luts), plan.groups, strict=True):
+        tasks[place] = new_task(place, keep, luts, group)
+    # A scheduler does a task where what it needs is, so that whatever needs the tables of the
+    # one worker that numbered would be done there; what needs one small thing goes to all.
+    merged, ready = tree(f"{name}-ready", kept, _first)
+    tasks |= merged
+    paint = partial(_paint, files=plan.files, tables=plan.tables, dtype=dtype)
     chunk: Chunk
     for chunk in plan.chunks:
         key = (name, *chunk.index)
-        tasks[key] = new_task(key, paint, chunk, *places[chunk.index])
+        tasks[key] = new_task(key, paint, chunk, ref(ready))
     labels = new_array(name, tasks, cuts=array.chunks, dtype=dtype, depends_on=[array])
     number = Delayed(plan.count, labels.__dask_graph__(), layer=name)
     if isinstance(mask, Volume):
@@ -155,8 +162,30 @@ def check_mask(mask: Volume | da.Array, connectivity: int) -> da.Array:
     return array
 
 
+def _keep_luts(luts: Luts, group: Sequence[Index], *, tables: ScratchTables) -> ScratchUse:
+    """Put the table of each block to scratch storage."""
+    for index, table in zip(group, luts.tables, strict=True):
+        tables.write_one(_table_name(index), table)
+    return luts.scratch
+
+
+def _first(parts: Sequence[ScratchUse]) -> ScratchUse:
+    return parts[0]
+
+
+def _table_name(index: Index) -> str:
+    return f"lut-{'.'.join(map(str, index))}"
+
+
 def _paint(
-    chunk: Chunk, luts: Luts, place: int, *, files: RunFiles, dtype: np.dtype[Any]
+    chunk: Chunk,
+    scratch: ScratchUse,
+    *,
+    files: RunFiles,
+    tables: ScratchTables,
+    dtype: np.dtype[Any],
 ) -> npt.NDArray[Any]:
+    del scratch  # an argument only so that the files are there until now
+    lut = tables.map_one(_table_name(chunk.index))
     shape = region_shape(chunk.region)
-    return relabel_runs(files.read(chunk.index), luts.tables[place], shape, dtype=dtype)
+    return relabel_runs(files.read(chunk.index), lut, shape, dtype=dtype)
