@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.harness import Case, commit, machine
 from benchmarks.segment_memory import make_input
 from volproc.cluster import connect
+from volproc.cluster.local import THREAD_VARIABLES
 from volproc.core.events import Event
 from volproc.workflows.segment import SegmentTask, segment
 
@@ -52,7 +53,9 @@ class StageTime:
 
 
 def predict_time(task: SegmentTask, num_workers: int, small: SegmentTask) -> float:
-    """Seconds of the prediction on warm workers."""
+    """Seconds of the prediction on warm workers of one thread each."""
+    for name in THREAD_VARIABLES:  # one worker alone would use all cores by its threads
+        os.environ[name] = "1"
     with connect("local", num_workers=num_workers) as executor:
         segment(small, executor=executor)  # loads the network in the workers that get a block
         watch = StageTime()
