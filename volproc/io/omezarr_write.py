@@ -92,14 +92,7 @@ class OmeZarrSink:
         FormatError
             If its values do not fit the type on disk.
         """
-        expected = ((len(self.channels),) if self.channels else ()) + region_shape(region)
-        if block.shape != expected:
-            msg = (
-                f"a block of shape {block.shape} cannot be written to {self.address} at a region "
-                f"of shape {expected}. Cut the block to the region."
-            )
-            raise ShapeError(msg)
-        self._put(0, region, fit_dtype(block, self.dtype, self.address))
+        self.write_through(region, block, 0)
 
     def depth(self, cuts: tuple[tuple[int, ...], ...]) -> int:
         """Levels whose storage chunks lie in one block of a grid each."""
@@ -113,10 +106,17 @@ class OmeZarrSink:
         return fitting
 
     def write_through(self, region: Region, block: npt.NDArray[Any], depth: int) -> None:
-        """Write one region, and what it is in the first ``depth`` coarser levels."""
-        self.write(region, block)
-        levels = self._levels()
+        """Write one region, and what it is in the first ``depth`` coarser levels; see `write`."""
+        expected = ((len(self.channels),) if self.channels else ()) + region_shape(region)
+        if block.shape != expected:
+            msg = (
+                f"a block of shape {block.shape} cannot be written to {self.address} at a region "
+                f"of shape {expected}. Cut the block to the region."
+            )
+            raise ShapeError(msg)
         coarse = fit_dtype(block, self.dtype, self.address)
+        self._put(0, region, coarse)
+        levels = self._levels()
         lead = (1,) if self.channels else ()
         for number in range(1, depth + 1):
             steps = level_steps(levels[number - 1], levels[number])

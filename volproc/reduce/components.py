@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ Labels = npt.NDArray[Any]
 MAX_BLOCK_VOXELS = 2**31
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class BlockComponents:
     """Connected components of one block."""
 
@@ -59,9 +60,9 @@ class BlockComponents:
         """The labels as they wait in scratch storage for `relabel_runs`."""
         return self.found.runs
 
-    @property
+    @cached_property
     def labels(self) -> npt.NDArray[np.uint32]:
-        """Local ids 1..n of this block, 0 outside, in the axes of the mask: painted anew."""
+        """Local ids 1..n of this block, 0 outside, in the axes of the mask: painted when asked."""
         return self.found.paint().reshape(self.found.shape[3 - len(self.shape) :])
 
     @property

@@ -173,6 +173,26 @@ def shortened(value: Any, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
+def recorded_output(record: Path, made_by: str) -> str:
+    """Address of the output that a record lies beside, also where both were moved.
+
+    Empty if the file is no record, or one of other makers.
+    """
+    if record.suffix != ".json":
+        return ""  # what records end in: a volume is not read to find that it is none
+    try:
+        content = json.loads(record.read_text())
+    except ValueError:
+        return ""
+    if not isinstance(content, dict) or content.get("made_by") != made_by:
+        return ""
+    written = str(content.get("output", ""))
+    if written and record_path(written).resolve() == record.resolve():
+        return written
+    _, is_member, dataset = written.partition(":/")
+    return f"{record.with_suffix('')}{is_member}{dataset}"
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     return dict(_versions())

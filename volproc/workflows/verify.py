@@ -31,7 +31,7 @@ from volproc.plan.inference import Plan
 from volproc.reduce.seam_report import SeamReport
 from volproc.workflows.certificate import VerifyReport, certify
 from volproc.workflows.checksums import refuse_damaged
-from volproc.workflows.record import read_record, record_path, work_path
+from volproc.workflows.record import read_record, record_path, recorded_output, work_path
 from volproc.workflows.regions import (
     RegionWork,
     covered,
@@ -269,36 +269,20 @@ def find_output(run: str) -> str:
         If a folder holds no record of a run, or several.
     """
     path = Path(run)
-    if path.is_file() and _is_record(path):
-        return _output_of(path)
+    if path.is_file() and (output := recorded_output(path, STORY)):
+        return output
     if not path.is_dir() or path.with_name(f"{path.name}.json").exists():
         return run
-    records = [p for p in sorted(path.glob("*.json")) if _is_record(p)]
-    if len(records) == 1:
-        return _output_of(records[0])
-    found = ", ".join(p.name for p in records) or "none"
+    records = {p.name: recorded_output(p, STORY) for p in sorted(path.glob("*.json"))}
+    outputs = [output for output in records.values() if output]
+    if len(outputs) == 1:
+        return outputs[0]
+    found = ", ".join(name for name, output in records.items() if output) or "none"
     msg = (
         f"a folder with one record of `{STORY}` is needed, found {found} in {run}. Name the class "
         "map."
     )
     raise VerifyError(msg)
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError:
-        return False
-    return isinstance(content, dict) and content.get("made_by") == STORY
-
-
-def _output_of(record: Path) -> str:
-    """Address of the class map that a record lies beside, also where both were moved."""
-    written = str(json.loads(record.read_text()).get("output", ""))
-    if written and record_path(written).resolve() == record.resolve():
-        return written
-    _, is_member, dataset = written.partition(":/")
-    return f"{record.with_suffix('')}{is_member}{dataset}"
 
 
 def _refuse_changes(

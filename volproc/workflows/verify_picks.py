@@ -24,7 +24,7 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.workflows.certificate import VerifyReport, certify
 from volproc.workflows.particle_stages import STAGE, Stages, find_objects, find_regions
 from volproc.workflows.particles import LocalizeTask
-from volproc.workflows.record import read_record, record_path
+from volproc.workflows.record import read_record, record_path, recorded_output
 
 STORY = "volproc localize"
 """What records of picks say that made them."""
@@ -140,14 +140,7 @@ def _output_of(run: str) -> str:
     """Address of the picks that are meant; empty if it is not picks."""
     path = Path(run)
     if path.is_file() and path.suffix == ".json":
-        try:
-            content = json.loads(path.read_text())
-        except ValueError:
-            return ""
-        if isinstance(content, dict) and content.get("made_by") == STORY:
-            written = str(content.get("output", ""))
-            is_beside = written and record_path(written).resolve() == path.resolve()
-            return written if is_beside else str(path.with_suffix(""))
+        return recorded_output(path, STORY)
     return run if not path.is_dir() and read_record(run).get("made_by") == STORY else ""
 
 
