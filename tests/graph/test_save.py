@@ -13,6 +13,7 @@ import pytest
 from volproc.core.errors import ConfigError, ExistsError, FormatError, MissingFileError
 from volproc.core.points import Points
 from volproc.core.volume import Volume
+from volproc.graph.layers import iterate_chunks
 from volproc.graph.localize import localize
 from volproc.graph.save import aligned, save
 from volproc.graph.write_chunks import writing
@@ -243,3 +244,29 @@ def test_what_makes_a_chunk_and_what_writes_it_is_one_task(tmp_path) -> None:
     sink = create(tmp_path / "a.zarr", shape=data.shape, dtype="u1", voxel_size=(10.0,) * 3)
     graph = dict(writing(data, sink, is_alone=True).__dask_graph__())
     assert len(graph) < 1.2 * data.npartitions
+
+
+@pytest.mark.parametrize(("chunks", "depth"), [((7, 50, 64), 0), ((20, 64, 128), 1)])
+def test_a_part_of_a_level_waits_for_all_that_it_is_made_of(tmp_path, chunks, depth) -> None:
+    data = da.zeros((20, 200, 600), chunks=chunks, dtype="u1") + 1
+    frame = {"dtype": "u1", "voxel_size": (10.0,) * 3, "chunks": (20, 32, 64)}
+    sink = create(tmp_path / "a.zarr", shape=data.shape, **frame)
+    assert sink.depth(data.chunks) == depth
+    graph = dict(writing(data, sink, is_alone=True).__dask_graph__())
+    made = {k: task for k, task in graph.items() if "-level-" in k[0]}
+    levels = sink.pyramid()
+    assert len(made) == sum(map(len, levels[depth:])) > 0
+    for (name, number), task in made.items():
+        level = int(name.rpartition("-")[2])
+        source = levels[level - 1][number].source
+        if level == depth + 1:
+            below = {c.index: sink.coarsened(c.region, depth) for c in iterate_chunks(data.chunks)}
+        else:
+            below = {(i,): part.region for i, part in enumerate(levels[level - 2])}
+        expected = {index for index, region in below.items() if overlap(region, source)}
+        assert {key[1:] for key in task.dependencies} == expected
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two regions share a voxel."""
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
