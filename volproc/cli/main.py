@@ -53,6 +53,7 @@ COMMANDS = {
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),
     "cluster": ("volproc.cli.cluster:cluster", "Show what a cluster would be asked for."),
     "train": ("volproc.cli.train:train", "Train a model."),
+    "octopi": ("volproc.cli.octopi:octopi", "Octopi's commands, with its flags and numbers."),
 }
 """Name of a command → where it is, and its line in the help. A command's module is imported when
 it is called."""

@@ -1,0 +1,20 @@
+"""``volproc octopi``: Octopi's commands under Octopi's names, with its short flags and defaults.
+
+Each is a thin door to the command of the same work; users of Octopi change one word.
+"""
+
+from __future__ import annotations
+
+import click
+
+from volproc.cli.main import LazyGroup
+
+COMMANDS = {
+    "segment": ("volproc.cli.segment:semantic", "Give every voxel a class."),
+}
+"""Name of a command → where it is, and its line in the help."""
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def octopi() -> None:
+    """Octopi's commands, with its flags, defaults and numbers."""
