@@ -59,7 +59,7 @@ GUESTS: dict[str, set[str]] = {
     "matplotlib": {"report"},
     "monai": {"models", "training"},
     "mrcfile": {"io"},
-    "numba": {"reduce"},
+    "numba": {"models", "reduce"},
     "numcodecs": {"io"},
     "numpy": set(DOORS) - {"config"},
     "pandas": TABLES,
@@ -75,7 +75,8 @@ GUESTS: dict[str, set[str]] = {
     "starfile": {"io"},
     "tifffile": {"io"},
     "torch": {"models", "training"},
-    "yaml": {"config"},
+    # Octopi keeps its logs as YAML, and they are files like others.
+    "yaml": {"config", "io"},
     "zarr": {"io"},
 }
 """Third-party package → the only rooms that may import it."""
