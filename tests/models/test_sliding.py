@@ -238,3 +238,32 @@ def test_the_largest_output_is_known_when_it_is_asked_for() -> None:
     list(inference().run(Linear(), patches(1), CPU, largest=largest))
     with pytest.raises(ModelError, match="which cannot be blended"):
         largest.check()  # one that was too large is not forgotten
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(-3, 3), st.integers(-5, 4), st.integers(-5, 9)),
+    st.sampled_from([1.0, 1e-9, 4e6]),
+    st.booleans(),
+)
+def test_compiled_sums_have_the_bits_of_the_formula(seed, start, scale, is_turned: bool) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.standard_normal((3, *PATCH)).astype(np.float32) * np.float32(scale)
+    output = torch.from_numpy(values)
+    if is_turned:  # what a view gives back
+        output = torch.from_numpy(np.ascontiguousarray(values.swapaxes(2, 3))).transpose(2, 3)
+    region = (slice(0, 4), slice(-1, 6), slice(2, 11))
+    sums = Accumulator(region, inference(), CPU)
+    sums.add(start, output)
+    sums.add(start, output)
+    weighted = (values * make_window(PATCH)).astype(np.float64) * 2.0**32
+    everywhere = np.zeros((3, 24, 24, 24), np.int64)
+    z, y, x = (a + 6 for a in start)
+    everywhere[:, z : z + 4, y : y + 6, x : x + 6] = 2 * np.rint(weighted).astype(np.int64)
+    expected = everywhere[:, 6:10, 5:12, 8:17]
+    np.testing.assert_array_equal(sums.take(region), expected)
+    part = (slice(1, 3), slice(0, 6), slice(3, 9))
+    weights = generator.random((2, 6, 6)) + 0.1
+    mean = (expected[:, 1:3, 1:7, 1:7] * 2.0**-32 / weights).astype(np.float32)
+    np.testing.assert_array_equal(sums.mean(part, weights), mean)
+    np.testing.assert_array_equal(to_classes(mean, dtype=np.dtype("u1")), mean.argmax(axis=0))

@@ -13,6 +13,7 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.types import Index, Region, Shape, region_shape
+from volproc.models.blend_kernels import add_weighted, divide_sums, first_largest
 from volproc.models.staging import Staging
 from volproc.models.views import View
 from volproc.models.windows import WindowName, make_window
@@ -20,8 +21,8 @@ from volproc.models.windows import WindowName, make_window
 Blend = Literal["logits", "probabilities"]
 """What is averaged over views and patches: raw outputs, or their softmax."""
 
-SHIFT = 32
-"""Fractional bits of the accumulators: a unit is 2**-32."""
+UNIT = 2.0**-32
+"""A step of the accumulators: they have 32 fractional bits."""
 
 LIMIT = 2.0**23
 """Largest absolute output of a network: 256 overlapping patches of it fit into 64 bits."""
@@ -153,7 +154,8 @@ class Largest:
 
     def add(self, output: torch.Tensor) -> None:
         """Take outputs of any shape into account."""
-        value = output.abs().amax()
+        low, high = torch.aminmax(output)
+        value = torch.maximum(-low, high)
         self._value = value if self._value is None else torch.maximum(self._value, value)
 
     def so_far(self) -> Largest:
@@ -201,6 +203,7 @@ class Accumulator:
             inference.patch, kind=inference.window, sigma_scale=inference.sigma_scale
         )
         self._window = torch.from_numpy(window).to(device)
+        self._on_cpu = device.type == "cpu"
 
     def add(self, start: Index, output: torch.Tensor) -> None:
         """Add the output of the patch at ``start``; what lies outside the region is dropped."""
@@ -210,10 +213,16 @@ class Accumulator:
         )
         if any(s.stop <= s.start for s in inside):
             return
+        if self._on_cpu:
+            first, last = _corners(shifted(inside, start))
+            values, window = output.contiguous().numpy(), self._window.numpy()
+            corner = self._corner(inside)
+            add_weighted(self._sums.numpy(), corner, values, window, first, last, UNIT)
+            return
         part = (slice(None), *shifted(inside, start))
         # The product is rounded to float32 once; the power of two and the sum are exact.
         weighted = output[part] * self._window[part[1:]]
-        fixed = weighted.to(torch.float64).mul_(2.0**SHIFT).round_().to(torch.int64)
+        fixed = weighted.to(torch.float64).div_(UNIT).round_().to(torch.int64)
         self._sums[self._inside(inside)] += fixed
 
     def take(self, region: Region) -> npt.NDArray[np.int64]:
@@ -226,17 +235,19 @@ class Accumulator:
 
     def mean(self, region: Region, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Return the weighted mean over a part of the region, (classes, z, y, x) float32."""
+        if self._on_cpu:
+            mean = np.empty((len(self._sums), *weights.shape), np.float32)
+            divide_sums(self._sums.numpy(), self._corner(region), weights, UNIT, mean)
+            return mean
         sums = self._sums[self._inside(region)]
-        if sums.device.type == "cpu":
-            # NumPy, since the first call of torch in a thread starts threads of its own.
-            scaled = np.multiply(sums.numpy(), 2.0**-SHIFT, dtype=np.float64)
-            scaled /= weights
-            return scaled.astype(np.float32)
-        exact = sums.to(torch.float64).mul_(2.0**-SHIFT)
+        exact = sums.to(torch.float64).mul_(UNIT)
         return exact.div_(torch.tensor(weights, device=sums.device)).float().cpu().numpy()
 
     def _inside(self, region: Region) -> tuple[slice, ...]:
         return (slice(None), *shifted(region, [r.start for r in self.region]))
+
+    def _corner(self, region: Region) -> tuple[int, ...]:
+        return _corners(shifted(region, [r.start for r in self.region]))[0]
 
 
 def shifted(region: Region, origin: Sequence[int]) -> Region:
@@ -267,8 +278,15 @@ def to_probabilities(mean: npt.NDArray[np.float32], *, blend: Blend) -> npt.NDAr
 
 def to_classes(mean: npt.NDArray[np.float32], *, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Class of the largest output, the first where several are equal, (z, y, x)."""
-    # NumPy's argmax promises the first of equals; PyTorch's does not.
-    return np.argmax(mean, axis=0).astype(dtype)
+    classes = np.empty(mean.shape[1:], dtype)
+    rows = (-1, mean.shape[-1])
+    first_largest(np.ascontiguousarray(mean).reshape(len(mean), *rows), classes.reshape(rows))
+    return classes
+
+
+def _corners(region: Region) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First voxel of a region, and the one after its last."""
+    return tuple(s.start for s in region), tuple(s.stop for s in region)
 
 
 def _with_channel(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
