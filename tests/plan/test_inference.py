@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import PlanError, ShapeError
+from volproc.core.types import Region
 from volproc.plan.block_memory import BASE_BYTES, block_extent, class_bytes
 from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import MANY_BLOCKS, WRITE_MULTIPLE, Plan, make_plan
 from volproc.plan.job import Job
+from volproc.plan.patches import PatchGrid
 
 JOB = Job(
     shape=(300, 500, 400),
@@ -45,16 +47,31 @@ def small_plans(draw: st.DrawFn) -> Plan:
         num_classes=2,
         pad=True,
     )
+    if draw(st.booleans()):
+        mirrored = tuple(draw(st.booleans()) for _ in range(3))
+        other = PatchGrid(job.shape, triple(1, 7), draw(st.sampled_from([0.0, 0.5])), mirrored)
+        job = replace(job, grids=(*job.patch_grids, other))
     return Plan(job, triple(1, 12))
+
+
+def reach(plan: Plan, region: Region) -> Region | None:
+    """Region that the patches of all grids cover that start in a block; None if there are none."""
+    found = [(grid, grid.owned(region)) for grid in plan.job.patch_grids]
+    parts = [grid.extent(owned) for grid, owned in found if owned]
+    if not parts:
+        return None
+    return tuple(
+        slice(min(s.start for s in axis), max(s.stop for s in axis))
+        for axis in zip(*parts, strict=True)
+    )
 
 
 def decoded(plan: Plan) -> int:
     """Voxels of the storage chunks that each block touches, counted one by one."""
     total = 0
     for block in plan.grid:
-        owned = plan.patches.owned(block.write)
-        if owned:
-            extent = plan.patches.extent(owned)
+        extent = reach(plan, block.write)
+        if extent:
             sides = [
                 {v // c for v in range(s.start, s.stop)}
                 for s, c in zip(extent, plan.job.storage_chunks, strict=True)
@@ -69,16 +86,19 @@ def decoded(plan: Plan) -> int:
 
 @given(small_plans())
 def test_bytes_read_are_those_of_all_storage_chunks_that_blocks_touch(plan: Plan) -> None:
-    assert plan.read_bytes == decoded(plan) * plan.job.itemsize
-    assert plan.read_ratio == decoded(plan) / prod(plan.job.shape)
+    touched = decoded(plan)
+    if len(plan.job.patch_grids) == 1:
+        assert plan.read_bytes == touched * plan.job.itemsize
+        assert plan.read_ratio == touched / prod(plan.job.shape)
+    else:
+        assert plan.read_bytes >= touched * plan.job.itemsize
 
 
 @given(small_plans())
 def test_the_extent_holds_every_block_with_its_patches(plan: Plan) -> None:
     largest = [0, 0, 0]
     for block in plan.grid:
-        owned = plan.patches.owned(block.write)
-        region = plan.patches.extent(owned) if owned else block.write
+        region = reach(plan, block.write) or block.write
         for axis, (a, b) in enumerate(zip(region, block.write, strict=True)):
             span = max(a.stop, b.stop) - min(a.start, b.start)
             largest[axis] = max(largest[axis], span)
@@ -91,6 +111,24 @@ def test_a_plan_counts_patches_views_and_outputs() -> None:
     assert len(plan.patches) == prod(per_axis)
     assert plan.num_passes == 4 * prod(per_axis)
     assert plan.output_bytes == prod(JOB.shape) * (1 + 3 * 2)
+
+
+def test_a_plan_counts_the_patches_of_every_grid_and_says_them() -> None:
+    own = PatchGrid(JOB.shape, (64, 64, 64), 0.5)
+    turned = PatchGrid(JOB.shape, (64, 64, 64), 0.5, (False, True, False))
+    wide = PatchGrid(JOB.shape, (96, 96, 96), 0.5)
+    plan = make_plan(replace(JOB, num_views=1, overlap=0.5, grids=(own, turned, wide)))
+    assert plan.num_passes == 2 * len(own) + len(wide)
+    said = f"2 grids of {len(own)} of 64 × 64 × 64, 1 grids of {len(wide)} of 96 × 96 × 96"
+    assert said in plan.explain()
+
+
+def test_grids_that_are_completed_apart_take_memory_and_blocks_get_smaller() -> None:
+    plain = make_plan(JOB)
+    apart = make_plan(replace(JOB, kept_bytes=8 * JOB.num_classes * 4, map_bytes=2))
+    assert prod(apart.chunks) < prod(plain.chunks)
+    assert apart.host_parts["kept"] == prod(apart.chunks) * 8 * JOB.num_classes * 4
+    assert apart.output_bytes == plain.output_bytes + 2 * prod(JOB.shape)
 
 
 def test_a_plan_explains_itself_with_its_own_numbers() -> None:

@@ -13,7 +13,7 @@ from monai.inferers.utils import _get_scan_interval
 
 from volproc.core.errors import ShapeError
 from volproc.plan.blocks import ChunkGrid
-from volproc.plan.patches import PatchGrid
+from volproc.plan.patches import PatchGrid, neighbours
 
 OVERLAPS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -24,7 +24,8 @@ def patch_grids(draw: st.DrawFn) -> PatchGrid:
     ndim = draw(st.sampled_from([2, 3]))
     shape = tuple(draw(st.integers(1, 11)) for _ in range(ndim))
     patch = tuple(draw(st.integers(1, 9)) for _ in range(ndim))
-    return PatchGrid(shape, patch, draw(st.sampled_from(OVERLAPS)))
+    mirrored = tuple(draw(st.booleans()) for _ in range(ndim))
+    return PatchGrid(shape, patch, draw(st.sampled_from(OVERLAPS)), mirrored)
 
 
 @st.composite
@@ -78,7 +79,17 @@ def test_starts_are_those_of_monai(patches: PatchGrid) -> None:
         tuple(s.start - b for s, b in zip(part, before, strict=True))
         for part in dense_patch_slices(padded, patches.patch, interval)
     ]
-    assert list(patches) == expected
+    # On a flipped volume they are laid from the far end of this one.
+    turned = [
+        tuple(
+            n - p - a if m else a
+            for a, n, p, m in zip(
+                start, patches.shape, patches.patch, patches.mirrored, strict=True
+            )
+        )
+        for start in expected
+    ]
+    assert list(patches) == sorted(turned)
     assert len(patches) == len(expected)
 
 
@@ -127,6 +138,20 @@ def test_neighbours_are_all_that_patches_join_and_no_others(
     found = {b.index: patches.neighbours(grid, b.index) for b in grid}
     assert {(g, i) for i, (givers, _) in found.items() for g in givers} == joined
     assert {(i, t) for i, (_, takers) in found.items() for t in takers} == joined
+
+
+@given(cut_grids(), st.data())
+def test_neighbours_of_several_grids_are_those_of_each(
+    cut: tuple[PatchGrid, ChunkGrid], data: st.DataObject
+) -> None:
+    one, grid = cut
+    turned = tuple(not m for m in one.mirrored)
+    other = PatchGrid(one.shape, one.patch[::-1], data.draw(st.sampled_from(OVERLAPS)), turned)
+    for index in grid.indices():
+        givers, takers = neighbours((one, other), grid, index)
+        apart = [patches.neighbours(grid, index) for patches in (one, other)]
+        assert givers == sorted({j for found, _ in apart for j in found})
+        assert takers == sorted({j for _, found in apart for j in found})
 
 
 @given(cut_grids())

@@ -6,7 +6,6 @@ from math import prod
 
 from volproc.core.types import Shape
 from volproc.plan.job import Job
-from volproc.plan.patches import PatchGrid
 from volproc.plan.storage import READING_VOXELS
 
 BASE_BYTES = 700_000_000
@@ -53,6 +52,8 @@ def block_parts(job: Job, chunks: Shape) -> dict[str, int]:
     core = prod(min(c, n) for c, n in zip(chunks, job.shape, strict=True))
     on_host = not job.on_device
     sums = {"sums": extent * job.num_classes * 8 * on_host, "weights": job.weight_bytes * on_host}
+    if job.kept_bytes:
+        sums["kept"] = core * job.kept_bytes
     # The outputs of a batch, of its view and of their sum; a patch in float32, float64, int64.
     outputs_of_network = prod(job.patch) * job.num_classes * (12 * job.batch_size + 20)
     passing = sums | {
@@ -60,10 +61,13 @@ def block_parts(job: Job, chunks: Shape) -> dict[str, int]:
         "batch": 2 * job.batch_size * prod(job.patch) * 4,
         "network": (job.activation_bytes - job.weight_bytes + outputs_of_network) * on_host,
     }
+    if len(job.patch_grids) > 1:  # each patch has weights of its own, made in float64
+        passing["windows"] = prod(job.patch) * 16
     handing_over = sums | {"strips": max(0, extent - core) * job.num_classes * 8 // 2}
     # Weights are float64; a slab of means passes through float64, float32 and its softmax.
+    per_voxel = class_bytes(job.num_classes) + job.probability_bytes * job.num_classes
     finishing = sums | {
-        "outputs": core * (class_bytes(job.num_classes) + job.probability_bytes * job.num_classes),
+        "outputs": core * (per_voxel + job.map_bytes),
         "finishing": slab_voxels(job, chunks) * (8 + job.num_classes * 24),
     }
     return max((passing, handing_over, finishing), key=lambda parts: sum(parts.values()))
@@ -82,11 +86,13 @@ def device_block_bytes(job: Job, chunks: Shape) -> int:
 
 def block_extent(job: Job, chunks: Shape) -> Shape:
     """Largest region that a block's write region and the patches starting in it cover."""
-    grid = PatchGrid(job.shape, job.patch, job.overlap)
     extent = []
-    for starts, patch, chunk, size in zip(grid.starts, job.patch, chunks, job.shape, strict=True):
-        # The last start of a chunk wins.
-        ends = {max(a, 0) // chunk: min(a + patch, size) for a in starts}
+    for axis, (chunk, size) in enumerate(zip(chunks, job.shape, strict=True)):
+        ends: dict[int, int] = {}
+        for grid in job.patch_grids:
+            for a in grid.starts[axis]:
+                block = max(a, 0) // chunk
+                ends[block] = max(ends.get(block, 0), min(a + grid.patch[axis], size))
         reach = max(end - i * chunk for i, end in ends.items())
         extent.append(max(reach, min(chunk, size)))
     return tuple(extent)

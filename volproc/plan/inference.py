@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
@@ -58,7 +59,7 @@ class Plan:
     def __post_init__(self) -> None:
         # Both refuse what they cannot be made of, before it surfaces in some sum.
         _ = self.grid
-        _ = self.patches
+        _ = self.job.patch_grids
 
     @property
     def grid(self) -> ChunkGrid:
@@ -67,13 +68,13 @@ class Plan:
 
     @property
     def patches(self) -> PatchGrid:
-        """The patches of the whole volume."""
-        return PatchGrid(self.job.shape, self.job.patch, self.job.overlap)
+        """The patches of the whole volume; the first grid of them where there are several."""
+        return self.job.patch_grids[0]
 
     @property
     def num_passes(self) -> int:
-        """Patches through the network, views included."""
-        return len(self.patches) * self.job.num_views
+        """Patches through networks, grids and views included."""
+        return sum(map(len, self.job.patch_grids)) * self.job.num_views
 
     @property
     def extent(self) -> Shape:
@@ -109,7 +110,7 @@ class Plan:
     def output_bytes(self) -> int:
         """Size of the outputs, uncompressed, without pyramids."""
         per_voxel = class_bytes(self.job.num_classes)
-        per_voxel += self.job.probability_bytes * self.job.num_classes
+        per_voxel += self.job.probability_bytes * self.job.num_classes + self.job.map_bytes
         return prod(self.job.shape) * per_voxel
 
     @property
@@ -133,9 +134,7 @@ class Plan:
         lines = [
             f"volume    {_size(job.shape)} voxels, {format_bytes(prod(job.shape) * job.itemsize)}",
             f"blocks    {len(grid)} ({_size(grid.numblocks)}) of {_size(self.chunks)} voxels",
-            f"patches   {len(self.patches)} of {_size(job.patch)}, overlap {job.overlap:g}, "
-            f"{job.num_views} view{'s' * (job.num_views > 1)}: {self.num_passes} passes in "
-            f"batches of {job.batch_size}",
+            f"patches   {self._counts()}: {self.num_passes} passes in batches of {job.batch_size}",
             f"reads     {format_bytes(self.read_bytes)}, {self.read_ratio:.2f} times the volume "
             f"(storage chunks {_size(job.storage_chunks)})",
             f"memory    {format_bytes(self.host_bytes)} peak per worker on the host"
@@ -155,6 +154,19 @@ class Plan:
         ]
         return "\n".join(lines)
 
+    def _counts(self) -> str:
+        """Patches and views of each kind of grid, for people."""
+        job = self.job
+        views = f"{job.num_views} view{'s' * (job.num_views > 1)}"
+        # Mirrored grids have as many patches.
+        kinds = Counter((grid.patch, len(grid)) for grid in job.patch_grids)
+        parts = [
+            (f"{num_grids} grids of " if len(job.patch_grids) > 1 else "")
+            + f"{num_patches} of {_size(patch)}"
+            for (patch, num_patches), num_grids in kinds.items()
+        ]
+        return f"{', '.join(parts)}, overlap {job.overlap:g}, {views}"
+
     def validate(self) -> None:
         """Refuse what cannot be done.
 
@@ -165,14 +177,14 @@ class Plan:
         PlanError
             If a worker's peak memory exceeds its limit; the message has both numbers.
         """
-        small = self.patches.small_axes
-        if small and not self.job.pad:
-            msg = (
-                f"the volume, {_size(self.job.shape)} voxels, is smaller than one patch, "
-                f"{_size(self.job.patch)}, along {', '.join(small)}. Use a model with a smaller "
-                "patch, or pad with the volume's mean: pad=True (--pad)."
-            )
-            raise ShapeError(msg)
+        for grid in () if self.job.pad else self.job.patch_grids:
+            if grid.small_axes:
+                msg = (
+                    f"the volume, {_size(self.job.shape)} voxels, is smaller than one patch, "
+                    f"{_size(grid.patch)}, along {', '.join(grid.small_axes)}. Use a model with a "
+                    "smaller patch, or pad with the volume's mean: pad=True (--pad)."
+                )
+                raise ShapeError(msg)
         for place, need, limit in (
             ("host", self.host_bytes, self.host_limit),
             ("device", self.device_bytes, self.device_limit),
@@ -186,17 +198,24 @@ class Plan:
                 raise PlanError(msg)
 
     def _decoded_voxels(self) -> int:
-        """Voxels of the storage chunks that all blocks touch: a product over the axes."""
+        """Voxels of the storage chunks that all blocks touch: a product over the axes.
+
+        Of several grids it is a bound: patches of one may start in a block along one axis only.
+        """
         total = 1
         for axis, size in enumerate(self.job.shape):
-            starts, patch = self.patches.starts[axis], self.job.patch[axis]
             storage, chunk = self.job.storage_chunks[axis], self.chunks[axis]
             line = 0
             for first in range(0, size, chunk):
-                mine = [a for a in starts if first <= max(a, 0) < first + chunk]
+                mine = [
+                    (a, a + grid.patch[axis])
+                    for grid in self.job.patch_grids
+                    for a in grid.starts[axis]
+                    if first <= max(a, 0) < first + chunk
+                ]
                 if mine:
-                    low = max(mine[0], 0) // storage * storage
-                    high = ceil(min(mine[-1] + patch, size) / storage) * storage
+                    low = max(min(mine)[0], 0) // storage * storage
+                    high = ceil(min(max(end for _, end in mine), size) / storage) * storage
                     line += min(high, size) - low
             total *= line
         return total

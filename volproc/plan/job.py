@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from volproc.core.types import Shape
+from volproc.plan.patches import PatchGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Job:
     storage_chunks : tuple of int
         What storage reads at once, voxels.
     patch : tuple of int
-        Size of a patch.
+        Size of a patch; the largest one where there are several grids.
     overlap : float
         Part of a patch shared with the next.
     num_views : int
@@ -39,6 +40,14 @@ class Job:
         Whether network and accumulators are on a GPU.
     pad : bool
         Whether a volume smaller than a patch is padded.
+    grids : tuple of PatchGrid
+        Grids of patches, each of which is slid over the volume by itself: of several models, or of
+        views with grids of their own. Empty means one, of ``patch`` and ``overlap``.
+    kept_bytes : int
+        Bytes per voxel that a block keeps from grid to grid, where each is completed by itself; 0
+        where one array of sums serves all grids.
+    map_bytes : int
+        Bytes per voxel of what is stored beside classes and probabilities.
     """
 
     shape: Shape
@@ -54,3 +63,11 @@ class Job:
     weight_bytes: int = 0
     on_device: bool = False
     pad: bool = False
+    grids: tuple[PatchGrid, ...] = ()
+    kept_bytes: int = 0
+    map_bytes: int = 0
+
+    @property
+    def patch_grids(self) -> tuple[PatchGrid, ...]:
+        """All grids of patches."""
+        return self.grids or (PatchGrid(self.shape, self.patch, self.overlap),)

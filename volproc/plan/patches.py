@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -11,6 +11,9 @@ from math import prod
 from volproc.core.errors import ShapeError
 from volproc.core.types import Index, Region, Shape, axis_names
 from volproc.plan.blocks import ChunkGrid
+
+Reaches = list[list[int]]
+"""Numbers of chunks, a list an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class PatchGrid:
         Size of a patch.
     overlap : float
         Part of a patch that it shares with the next one, in [0, 1).
+    mirrored : tuple of bool
+        Axes along which the patches are laid from the far end, as on a volume that is flipped: the
+        first patch is moved on until it is flush with voxel 0. Empty means none.
 
     Raises
     ------
@@ -47,20 +53,26 @@ class PatchGrid:
     ((0, 2), (0, 4, 8), (0, 4, 8, 12, 13))
     >>> len(grid)
     30
+    >>> PatchGrid((10, 16, 21), (8, 8, 8), 0.5, mirrored=(False, False, True)).starts[2]
+    (0, 1, 5, 9, 13)
     """
 
     shape: Shape
     patch: Shape
     overlap: float = 0.25
+    mirrored: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.mirrored:
+            object.__setattr__(self, "mirrored", (False,) * len(self.shape))
         if not 0 <= self.overlap < 1:
             msg = (
                 f"overlap {self.overlap} is outside [0, 1): the patches would not advance. "
                 "Use 0.25 or 0.5."
             )
             raise ShapeError(msg)
-        if len(self.shape) != len(self.patch) or min(self.shape) < 1 or min(self.patch) < 1:
+        has_axes = len(self.shape) == len(self.patch) == len(self.mirrored)
+        if not has_axes or min(self.shape) < 1 or min(self.patch) < 1:
             msg = f"shape {self.shape} and patch {self.patch} need the same axes, all positive."
             raise ShapeError(msg)
 
@@ -73,7 +85,8 @@ class PatchGrid:
     def starts(self) -> tuple[tuple[int, ...], ...]:
         """First voxels of the patches along each axis, ascending."""
         return tuple(
-            _starts(n, p, s) for n, p, s in zip(self.shape, self.patch, self.stride, strict=True)
+            _starts(n, p, s, m)
+            for n, p, s, m in zip(self.shape, self.patch, self.stride, self.mirrored, strict=True)
         )
 
     @property
@@ -113,17 +126,13 @@ class PatchGrid:
         )
 
     def neighbours(self, grid: ChunkGrid, index: Index) -> tuple[list[Index], list[Index]]:
-        """Blocks that exchange spill with one block.
+        """Blocks that exchange spill with one block; see `neighbours`."""
+        return neighbours((self,), grid, index)
 
-        Returns
-        -------
-        givers, takers : list of index
-            Blocks whose patches reach into this block's write region, and blocks into whose
-            write regions this block's patches reach; the block itself is in neither list.
-            Givers come before the block in raster order, takers after it.
-        """
-        givers: list[list[int]] = []
-        takers: list[list[int]] = []
+    def _reaches(self, grid: ChunkGrid, index: Index) -> tuple[Reaches, Reaches]:
+        """Chunks that give to the block, and those that it gives to, axis by axis."""
+        givers: Reaches = []
+        takers: Reaches = []
         for axis, i in enumerate(index):
             reach = _reach(self.starts[axis], self.patch[axis], grid, axis)
             if reach[i] < 0:
@@ -131,20 +140,50 @@ class PatchGrid:
             else:
                 takers.append(list(range(i, reach[i] + 1)))
             givers.append([j for j, last in enumerate(reach[: i + 1]) if last >= i])
-        return (
-            [j for j in product(*givers) if j != index],
-            [j for j in product(*takers) if j != index],
-        )
+        return givers, takers
 
 
-@lru_cache(maxsize=64)
-def _starts(n: int, patch: int, stride: int) -> tuple[int, ...]:
+def neighbours(
+    grids: Sequence[PatchGrid], grid: ChunkGrid, index: Index
+) -> tuple[list[Index], list[Index]]:
+    """Blocks that exchange spill with one block, where patches of several grids are summed.
+
+    Parameters
+    ----------
+    grids : sequence of PatchGrid
+        Of one volume.
+    grid : ChunkGrid
+        The blocks.
+    index : tuple of int
+        Which block.
+
+    Returns
+    -------
+    givers, takers : list of index
+        Blocks whose patches reach into this block's write region, and blocks into whose
+        write regions this block's patches reach; the block itself is in neither list.
+        Givers come before the block in raster order, takers after it.
+    """
+    givers: set[Index] = set()
+    takers: set[Index] = set()
+    for patches in grids:
+        giving, taking = patches._reaches(grid, index)
+        givers.update(product(*giving))
+        takers.update(product(*taking))
+    return sorted(givers - {index}), sorted(takers - {index})
+
+
+@lru_cache(maxsize=192)
+def _starts(n: int, patch: int, stride: int, is_mirrored: bool) -> tuple[int, ...]:
+    if is_mirrored:
+        return tuple(n - patch - a for a in reversed(_starts(n, patch, stride, False)))
     if patch > n:
         return (-((patch - n) // 2),)
     return (*range(0, n - patch, stride), n - patch)
 
 
-@lru_cache(maxsize=64)
+# Three axes of each of 64 grids: the views of eight models.
+@lru_cache(maxsize=192)
 def _reach(starts: tuple[int, ...], patch: int, grid: ChunkGrid, axis: int) -> tuple[int, ...]:
     """Last chunk that the patches starting in each chunk of an axis reach, or -1."""
     chunk, size = grid.chunks[axis], grid.shape[axis]
