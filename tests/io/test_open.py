@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dask
@@ -152,6 +154,21 @@ def test_a_folder_with_the_ending_of_a_file_is_a_clear_error(tmp_path: Path, nam
     (tmp_path / name).mkdir()
     with pytest.raises(VolprocError, match=name):
         open_(tmp_path / name, voxel_size=1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["a.mrc", "a.zarr", "a.tif", "a.h5", "a.npy"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    """Whoever opens it waits for a writer, and the other volumes of a dataset would too."""
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    # A writer, so that a reader does not wait for ever but finds nothing.
+    writer = Thread(target=lambda: pipe.open("wb").close(), daemon=True)
+    writer.start()
+    with pytest.raises(AddressError, match="is a pipe, a socket or a device"):
+        open_(pipe)
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join()
 
 
 @pytest.mark.parametrize("name", ["a.mrc", "a.rec.gz", "a.tif", "a.ome.tif", "a.npy"])

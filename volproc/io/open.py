@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from volproc.core.arrays import Source
-from volproc.core.errors import MissingFileError, SeveralError, VoxelSizeError
+from volproc.core.errors import AddressError, MissingFileError, SeveralError, VoxelSizeError
 from volproc.core.types import Shape
 from volproc.core.volume import Volume, check_voxel_size
 from volproc.io.formats import Header, Selection, find_format
@@ -46,7 +46,7 @@ def inspect(
     MissingFileError
         If nothing is there.
     AddressError
-        If the format is unknown, or the selection names nothing.
+        If the format is unknown, if it is no file or folder, or if the selection names nothing.
     FormatError
         If the file is truncated or damaged.
     """
@@ -56,6 +56,13 @@ def inspect(
     if not path.exists() and not any(ch in path.name for ch in "*?["):
         msg = f"{path} does not exist. {_nearest_sibling(path)}"
         raise MissingFileError(msg)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # Opening a pipe waits for somebody who writes, for ever.
+        msg = (
+            f"{path} is a pipe, a socket or a device, not a file or a folder. Write what "
+            "it brings to a file, and give that."
+        )
+        raise AddressError(msg)
     header = found.read_header(text, Selection(t=t, c=c, level=level, dataset=dataset))
     check_claim(text, header.source)
     return header
