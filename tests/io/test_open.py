@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import dask
@@ -162,13 +162,21 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
     """Whoever opens it waits for a writer, and the other volumes of a dataset would too."""
     pipe = tmp_path / name
     os.mkfifo(pipe)
-    # A writer, so that a reader does not wait for ever but finds nothing.
-    writer = Thread(target=lambda: pipe.open("wb").close(), daemon=True)
+    is_over = Event()
+
+    def write_nothing() -> None:
+        while not is_over.is_set():  # so that a reader fails here, and does not wait for ever
+            pipe.open("wb").close()
+
+    writer = Thread(target=write_nothing)
     writer.start()
-    with pytest.raises(AddressError, match="is a pipe, a socket or a device"):
-        open_(pipe)
-    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
-    writer.join()
+    try:
+        with pytest.raises(AddressError, match="is a pipe, a socket or a device"):
+            open_(pipe)
+    finally:
+        is_over.set()
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+        writer.join()
 
 
 @pytest.mark.parametrize("name", ["a.mrc", "a.rec.gz", "a.tif", "a.ome.tif", "a.npy"])
