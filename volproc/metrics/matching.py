@@ -74,16 +74,7 @@ def match_points(
             f"predicted {there.shape}. Give both as (n, d)."
         )
         raise ShapeError(msg)
-    trees = cKDTree(here), cKDTree(there)
-    num_candidates = int(trees[0].count_neighbors(trees[1], max_distance))
-    if num_candidates > MAX_CANDIDATES:
-        msg = (
-            f"{num_candidates:,} pairs of {len(here):,} true and {len(there):,} predicted points "
-            f"are at most {max_distance:g} apart, and {MAX_CANDIDATES:,} can be compared. Choose a "
-            "distance about the size of a particle."
-        )
-        raise PlanError(msg)
-    edges = trees[0].sparse_distance_matrix(trees[1], max_distance, output_type="ndarray")
+    edges = near_pairs(here, there, max_distance=max_distance)
     if len(edges) == 0:
         return np.zeros((0, 2), np.int64), np.zeros(0)
     # Only points that have a candidate take part.
@@ -104,6 +95,43 @@ def match_points(
     pairs = np.stack([rows[chosen[paired]], columns[partner[paired]]], axis=1).astype(np.int64)
     pairs = pairs[np.argsort(pairs[:, 0])]
     return pairs, np.linalg.norm(here[pairs[:, 0]] - there[pairs[:, 1]], axis=1)
+
+
+def near_pairs(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], *, max_distance: float
+) -> npt.NDArray[np.void]:
+    """Pairs of points that are near each other, in no order.
+
+    Parameters
+    ----------
+    here, there : ndarray, (n, d) and (m, d)
+        Coordinates in one unit of length.
+    max_distance : float
+        Largest distance of a pair, included.
+
+    Returns
+    -------
+    pairs : structured ndarray, (k,)
+        Fields ``i``, ``j`` and ``v``: index in ``here``, in ``there``, and distance.
+
+    Raises
+    ------
+    PlanError
+        If there are more than `MAX_CANDIDATES`.
+    """
+    trees = cKDTree(here), cKDTree(there)
+    num_candidates = int(trees[0].count_neighbors(trees[1], max_distance))
+    if num_candidates > MAX_CANDIDATES:
+        msg = (
+            f"{num_candidates:,} pairs of {len(here):,} true and {len(there):,} predicted points "
+            f"are at most {max_distance:g} apart, and {MAX_CANDIDATES:,} can be compared. Choose a "
+            "distance about the size of a particle."
+        )
+        raise PlanError(msg)
+    pairs: npt.NDArray[np.void] = trees[0].sparse_distance_matrix(
+        trees[1], max_distance, output_type="ndarray"
+    )
+    return pairs
 
 
 def _table(points: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
