@@ -52,6 +52,10 @@ COMMANDS = {
     "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),
     "cluster": ("volproc.cli.cluster:cluster", "Show what a cluster would be asked for."),
+    "create-targets": (
+        "volproc.cli.create_targets:create_targets",
+        "Paint picks as balls, to train a network on.",
+    ),
     "train": ("volproc.cli.train:train", "Train a model."),
     "octopi": ("volproc.cli.octopi:octopi", "Octopi's commands, with its flags and numbers."),
 }

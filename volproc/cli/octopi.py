@@ -10,7 +10,12 @@ import click
 from volproc.cli.main import LazyGroup
 
 COMMANDS = {
+    "create-targets": (
+        "volproc.cli.create_targets:create_targets",
+        "Paint picks as balls, to train a network on.",
+    ),
     "segment": ("volproc.cli.segment:semantic", "Give every voxel a class."),
+    "localize": ("volproc.cli.localize:localize", "Find particle centres in class maps."),
 }
 """Name of a command → where it is, and its line in the help."""
 
