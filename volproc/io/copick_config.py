@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from volproc.core.errors import AddressError, ConfigError, MissingFileError, nearest
@@ -16,6 +17,9 @@ from volproc.io.limits import check_metadata_file
 SPACING_TOLERANCE = 1e-3
 """Relative difference up to which a voxel size means a voxel spacing of the project; copick
 rounds spacings to three decimals in its folder names."""
+
+_LOGGING = RLock()
+"""Held while the process's logging is put aside: two threads would each restore the other's."""
 
 
 def open_project(config: Path | str) -> Any:
@@ -71,13 +75,14 @@ def keep_logging() -> Iterator[None]:
     program had set up would be closed.
     """
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
+    with _LOGGING:
+        handlers, level = root.handlers, root.level
+        root.handlers = []
+        try:
+            yield
+        finally:
+            root.handlers = handlers
+            root.setLevel(level)
 
 
 def read_config(path: Path) -> dict[str, Any]:

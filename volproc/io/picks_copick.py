@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from math import isclose, isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from volproc.core.errors import (
@@ -27,11 +27,9 @@ from volproc.io.copick_members import list_tomograms, member_store
 from volproc.io.copick_project import make_run
 from volproc.io.formats import Selection
 from volproc.io.omezarr import read_image
+from volproc.io.picks_file import IDENTITY, PicksFile, load_picks
 from volproc.io.points_table import Request, check_finite
 from volproc.io.xyz import xyz_angstrom_to_zyx, zyx_to_xyz_angstrom
-
-IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-"""Orientation of a point of which only the centre is known."""
 
 INSTANCES = ("instance_id", "label")
 """Columns of a points table that number the objects, in the order in which they are tried."""
@@ -113,16 +111,16 @@ def _text(picks: Any) -> str:
     return f"{picks.pickable_object_name}:{picks.user_id}/{picks.session_id}"
 
 
-def _load(picks: Any, address: str) -> Any:
+def _load(picks: Any, address: str) -> PicksFile:
     try:
-        return picks.load()
-    except (ValueError, TypeError, KeyError) as error:
+        return load_picks(picks)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         msg = f"the picks {_text(picks)} of {address} are damaged ({error}). Write them again."
         raise FormatError(msg) from error
 
 
 def _voxel_size(
-    run: Any, address: CopickAddress, request: Request, files: list[Any]
+    run: Any, address: CopickAddress, request: Request, files: list[PicksFile]
 ) -> tuple[float, ...]:
     if request.voxel_size is not None:
         return request.voxel_size
@@ -149,23 +147,25 @@ def _shape(run: Any, size: tuple[float, ...]) -> Shape:
     return ()
 
 
-def _points(file: Any, size: tuple[float, ...], shape: Shape, name: str) -> Points:
-    picked = file.points or []
-    xyz = np.array([[p.location.x, p.location.y, p.location.z] for p in picked], np.float64)
-    shifts = np.array([np.asarray(p.transformation_)[:3, 3] for p in picked], np.float64)
+def _points(file: PicksFile, size: tuple[float, ...], shape: Shape, name: str) -> Points:
     points = Points.from_zyx(
-        xyz_angstrom_to_zyx(xyz.reshape(-1, 3) + shifts.reshape(-1, 3), size),
-        class_name=file.pickable_object_name,
+        xyz_angstrom_to_zyx(file.centres_xyz, size),
+        class_name=file.class_name,
         voxel_size=size,
         shape=shape,
-        score=[1.0 if p.score is None else p.score for p in picked],
+        score=file.scores,
         name=name,
     )
-    instances = np.array([p.instance_id or 0 for p in picked], np.int64)
-    return Points(points.table.assign(instance_id=instances), size, shape, name)
+    return Points(points.table.assign(instance_id=file.instances), size, shape, name)
 
 
-def write_picks(points: Points, address: str, *, overwrite: bool = False) -> list[Path]:
+def write_picks(
+    points: Points,
+    address: str,
+    *,
+    overwrite: bool = False,
+    only: Collection[str] | None = None,
+) -> list[Path]:
     """Write points as picks: one file a class, with a score each and without orientation.
 
     Parameters
@@ -179,6 +179,8 @@ def write_picks(points: Points, address: str, *, overwrite: bool = False) -> lis
         Replace picks of the same class, user and session. Without ``OBJECT``, picks of the
         same user and session whose class has no points now become empty, so that none of an
         earlier run stay behind.
+    only : collection of str
+        Classes that were looked for: picks of others are neither refused nor emptied.
 
     Returns
     -------
@@ -202,7 +204,7 @@ def write_picks(points: Points, address: str, *, overwrite: bool = False) -> lis
     stem = f"{found.user}_{found.session}_"
     if not found.name:
         there = {p.name for p in folder.glob(f"Picks/{stem}*.json")}
-        known = [o.name for o in root.pickable_objects]
+        known = [o.name for o in root.pickable_objects if only is None or o.name in only]
         classes = sorted({*classes, *(c for c in known if f"{stem}{c}.json" in there)})
     paths = {c: folder / "Picks" / f"{stem}{c}.json" for c in classes}
     _refuse_taken([p.name for p in paths.values() if p.exists()], found, overwrite=overwrite)
@@ -213,8 +215,15 @@ def write_picks(points: Points, address: str, *, overwrite: bool = False) -> lis
     return list(paths.values())
 
 
-def refuse_picks(address: str, *, overwrite: bool = False) -> None:
+def refuse_picks(
+    address: str, *, overwrite: bool = False, only: Collection[str] | None = None
+) -> None:
     """Refuse an output of picks before there are points, as `write_picks` would afterwards.
+
+    Parameters
+    ----------
+    address, overwrite, only
+        As in `write_picks`; of an address without class, no pick of ``only`` may be there.
 
     Raises
     ------
@@ -227,8 +236,11 @@ def refuse_picks(address: str, *, overwrite: bool = False) -> None:
     nowhere = Points.from_zyx([], class_name="", voxel_size=(1.0,) * 3, shape=())
     _classes(nowhere, found, root)
     folder = overlay_folder(root, "a set of picks") / "ExperimentRuns" / run.name / "Picks"
-    files = folder.glob(f"{found.user}_{found.session}_{found.name or '*'}.json")
-    _refuse_taken(sorted(p.name for p in files), found, overwrite=overwrite)
+    stem = f"{found.user}_{found.session}_"
+    names = sorted(p.name for p in folder.glob(f"{stem}{found.name or '*'}.json"))
+    if only is not None and not found.name:
+        names = [name for name in names if name in {f"{stem}{c}.json" for c in only}]
+    _refuse_taken(names, found, overwrite=overwrite)
 
 
 def _refuse_taken(taken: list[str], address: CopickAddress, *, overwrite: bool) -> None:

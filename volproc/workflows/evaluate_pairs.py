@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from volproc.io.copick_address import is_copick, parse_copick
 from volproc.io.formats import is_pattern
 from volproc.io.inputs import LIST_SIGN
 from volproc.io.point_inputs import PointReader, expand_points, is_run_pattern, picks_of_runs
+from volproc.workflows.ahead import map_ahead
 from volproc.workflows.dataset_outputs import fill_template, input_name, make_template, named
 
 STAGE = "evaluate"
@@ -284,7 +286,7 @@ def _find_predictions(
     words: Sequence[str], reader: PointReader, runs: Collection[str]
 ) -> Iterator[_Found]:
     """Volumes that predictions are of."""
-    for address in expand_points(words):
+    for address, names in map_ahead(partial(_names_of, reader=reader), expand_points(words)):
         if is_run_pattern(address):
             has_picks = picks_of_runs(address, runs)
             if not any(has_picks.values()):
@@ -293,16 +295,19 @@ def _find_predictions(
                 member = str(replace(parse_copick(address), run=run))
                 # No file is written for a run in which nothing was found.
                 yield _Found(run, Side(member) if is_there else None, is_listed=True)
-            continue
-        try:
-            names = reader.names(address)
-        except (VolprocError, OSError):
-            names = ()  # it fails when it is read, and the others go on
-        if len(names) > 1:
+        elif len(names) > 1:
             for name in names:
                 yield _Found(name, Side(address, name), is_listed=True)
         else:
             yield _Found(point_name(address), Side(address), names[0] if names else "")
+
+
+def _names_of(address: str, *, reader: PointReader) -> tuple[str, ...]:
+    """Volumes that a table names; none where it cannot be read."""
+    try:
+        return () if is_run_pattern(address) else reader.names(address)
+    except (VolprocError, OSError):
+        return ()  # it fails when it is read, and the others go on
 
 
 def _restrict(found: list[_Found], runs: Collection[str]) -> list[_Found]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -14,14 +12,12 @@ from volproc.core.errors import VolprocError
 from volproc.graph.predict import check_input
 from volproc.io.open import agree_voxel_size, inspect
 from volproc.plan.memory import format_bytes
+from volproc.workflows.ahead import NUM_THREADS, map_ahead
 from volproc.workflows.plan import Head, Rate, SegmentPlan, describe_time, plan_run
 
 if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
     from volproc.workflows.segment import SegmentTask
-
-NUM_THREADS = 16
-"""Heads that are read at the same time: disks answer many questions as fast as one."""
 
 SHOWN = 20
 """Kinds of volumes, and volumes that cannot be opened, that are shown one by one."""
@@ -177,7 +173,7 @@ def plan_dataset(
     if first is None:
         return found
     spec = first.read_model()
-    for task, head in _read_heads(chain([first], tasks), num_threads):
+    for task, head in map_ahead(_read_head, chain([first], tasks), num_threads=num_threads):
         found.num_volumes += 1
         if isinstance(head, Head) and head not in kinds:
             kinds[head] = _plan_kind(task, spec, head, num_workers)
@@ -206,21 +202,6 @@ def _plan_kind(
     except VolprocError as error:
         return Kind(planned, task, error=str(error))
     return Kind(planned, task)
-
-
-def _read_heads(
-    tasks: Iterable[SegmentTask], num_threads: int
-) -> Iterator[tuple[SegmentTask, Head | Exception]]:
-    """Open inputs in threads, a bounded number ahead, and yield them in order."""
-    waiting: deque[tuple[SegmentTask, Future[Head | Exception]]] = deque()
-    with ThreadPoolExecutor(num_threads) as pool:
-        for task in tasks:
-            waiting.append((task, pool.submit(_read_head, task)))
-            if len(waiting) >= 4 * num_threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
 
 
 def _read_head(task: SegmentTask) -> Head | Exception:
