@@ -8,6 +8,7 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.models.views import VIEW_SETS, View, find_views
+from volproc.plan.patches import PatchGrid
 
 ALL_VIEWS = [view for views in VIEW_SETS.values() for view in views]
 
@@ -46,8 +47,33 @@ def test_the_sixteen_views_are_all_symmetries_that_keep_z_in_place() -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("shape", [(9, 14, 11), (3, 12, 5)])
+@pytest.mark.parametrize("view", find_views("octopi8") + find_views("all16"), ids=lambda v: v.name)
+def test_the_grid_of_a_view_is_that_of_the_volume_seen_so(view: View, shape: tuple) -> None:
+    patch = (4, 6, 7)
+    # Each voxel is its own number, and those outside are 0; then a patch is known by its voxels.
+    volume = torch.arange(1, int(np.prod(shape)) + 1).reshape(shape)
+    grid = view.grid(shape, patch, 0.5)
+    margin = torch.nn.functional.pad(volume, (8, 8) * 3)
+    found = []
+    for start in grid:
+        part = tuple(slice(a + 8, a + 8 + p) for a, p in zip(start, grid.patch, strict=True))
+        found.append(view.forward(margin[part]))
+    seen = view.forward(volume)
+    margin = torch.nn.functional.pad(seen, (8, 8) * 3)
+    expected = [
+        margin[tuple(slice(a + 8, a + 8 + p) for a, p in zip(start, patch, strict=True))]
+        for start in PatchGrid(tuple(seen.shape), patch, 0.5)
+    ]
+    assert {tuple(f.flatten().tolist()) for f in found} == {
+        tuple(e.flatten().tolist()) for e in expected
+    }
+    assert all(f.shape == patch for f in found)
+
+
 def test_sets_come_in_their_stated_order() -> None:
-    assert list(VIEW_SETS) == ["none", "rot4", "octopi4", "octopi8", "all16"]
+    octopis = [f"octopi{number}" for number in range(1, 9)]
+    assert list(VIEW_SETS) == ["none", "rot4", *octopis, "all16"]
     volume = patch()
     turns = [torch.rot90(volume, k, (1, 2)) for k in range(4)]
     for view, expected in zip(find_views("rot4"), turns, strict=True):

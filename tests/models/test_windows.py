@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map
 
-from volproc.models.windows import FLOOR, make_window, sum_windows
+from volproc.models.windows import FLOOR, make_window, sum_windows, weigh_patch
 from volproc.plan.patches import PatchGrid
 
 
@@ -64,3 +64,30 @@ def test_no_voxel_is_without_weight() -> None:
     grid = PatchGrid((9, 13, 11), (8, 8, 8), 0.0)
     region = tuple(slice(0, n) for n in grid.shape)
     assert sum_windows(grid, region, kind="gaussian", sigma_scale=0.125).min() >= 0.999e-3
+
+
+@given(grids_and_regions(), st.sampled_from(["gaussian", "constant"]), st.booleans())
+def test_weights_of_the_patches_at_a_voxel_sum_up_to_their_share(case, kind, is_turned) -> None:
+    grid, _ = case
+    if is_turned:
+        grid = PatchGrid(grid.shape, grid.patch, grid.overlap, (True, False, True))
+    total = np.zeros(grid.shape)
+    for start in grid:
+        weights = weigh_patch(grid, start, kind=kind, sigma_scale=0.2, share=0.25)
+        assert weights.shape == grid.patch
+        for offset in np.ndindex(*grid.patch):
+            voxel = tuple(a + b for a, b in zip(start, offset, strict=True))
+            if all(0 <= v < n for v, n in zip(voxel, grid.shape, strict=True)):
+                total[voxel] += weights[offset]
+            else:
+                assert weights[offset] == 0
+    np.testing.assert_allclose(total, 0.25, rtol=1e-6)
+
+
+def test_weights_of_a_patch_follow_its_window() -> None:
+    grid = PatchGrid((9, 13, 11), (8, 8, 8), 0.5)
+    kinds = {"kind": "gaussian", "sigma_scale": 0.125}
+    found = weigh_patch(grid, (0, 4, 3), share=1.0, **kinds)
+    region = (slice(0, 8), slice(4, 12), slice(3, 11))
+    expected = make_window((8, 8, 8)) / sum_windows(grid, region, **kinds)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -18,8 +18,9 @@ from volproc.models.staging import Staging
 from volproc.models.views import View
 from volproc.models.windows import WindowName, make_window
 
-Blend = Literal["logits", "probabilities"]
-"""What is averaged over views and patches: raw outputs, or their softmax."""
+Blend = Literal["logits", "probabilities", "view_probabilities"]
+"""What is averaged: raw outputs over patches and views; their softmax over both; or raw outputs
+over patches, and the softmax of that over views."""
 
 UNIT = 2.0**-32
 """A step of the accumulators: they have 32 fractional bits."""
@@ -46,12 +47,14 @@ class Inference:
     batch_size : int
         Patches per forward pass. The last batch is filled up, so that the shape that the
         network's kernels see, and with it every bit, is the same for all.
-    blend : {"logits", "probabilities"}
+    blend : {"logits", "probabilities", "view_probabilities"}
         What is averaged.
     window : {"gaussian", "constant"}
         Blend weights.
     sigma_scale : float
         Width of the Gaussian, as a part of the patch's side.
+    order : tuple of int
+        Channel of the network for each class; empty where they are the same.
     """
 
     patch: Shape
@@ -61,6 +64,7 @@ class Inference:
     blend: Blend = "logits"
     window: WindowName = "gaussian"
     sigma_scale: float = 0.125
+    order: tuple[int, ...] = ()
 
     @property
     def passes_per_patch(self) -> int:
@@ -103,18 +107,43 @@ class Inference:
         staging = Staging(self.batch_size, device)
         seen = Largest() if largest is None else largest
         waiting = iter(patches)
-        while part := [_with_channel(patch) for patch in islice(waiting, self.batch_size)]:
-            batch, count = staging.send(part), len(part)
-            del part
-            total = self._pass(forward, batch, self.views[0])
-            for view in self.views[1:]:
-                total += self._pass(forward, batch, view)
-            if len(self.views) > 1:
-                total /= len(self.views)
-            seen.add(total)
-            yield from total[:count]
+        while part := list(islice(waiting, self.batch_size)):
+            yield from self.pass_batch(forward, part, staging, seen)
         if largest is None:
             seen.check()
+
+    def pass_batch(
+        self,
+        forward: Forward,
+        patches: Sequence[npt.NDArray[np.float32]],
+        staging: Staging,
+        largest: Largest,
+    ) -> torch.Tensor:
+        """Return the blended views of the patches of one batch; see `run`.
+
+        Parameters
+        ----------
+        forward : callable
+            The network.
+        patches : sequence of ndarray
+            At most as many as a batch has.
+        staging : Staging
+            For batches of this size on the device of the network.
+        largest : Largest
+            Takes the outputs.
+
+        Returns
+        -------
+        outputs : tensor of float32, (patches, classes, z, y, x)
+        """
+        batch = staging.send([_with_channel(patch) for patch in patches])
+        total = self._pass(forward, batch, self.views[0])
+        for view in self.views[1:]:
+            total += self._pass(forward, batch, view)
+        if len(self.views) > 1:
+            total /= len(self.views)
+        largest.add(total)
+        return total[: len(patches)]
 
     def _pass(self, forward: Forward, batch: torch.Tensor, view: View) -> torch.Tensor:
         output = forward(view.forward(batch)).float()
@@ -127,6 +156,8 @@ class Inference:
             raise ModelError(msg)
         if self.blend == "probabilities":
             output = torch.softmax(output, dim=1)
+        if self.order:
+            output = output[:, list(self.order)]
         # A clone, since the sum over the views is formed in place.
         return view.inverse(output).clone(memory_format=torch.contiguous_format)
 
@@ -205,23 +236,36 @@ class Accumulator:
         self._window = torch.from_numpy(window).to(device)
         self._on_cpu = device.type == "cpu"
 
-    def add(self, start: Index, output: torch.Tensor) -> None:
-        """Add the output of the patch at ``start``; what lies outside the region is dropped."""
+    def add(
+        self, start: Index, output: torch.Tensor, weights: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        """Add the output of the patch at ``start``; what lies outside the region is dropped.
+
+        Parameters
+        ----------
+        start : tuple of int
+            First voxel of the patch.
+        output : tensor of float32, (classes, z, y, x)
+            What the network gives for it.
+        weights : ndarray of float32, (z, y, x)
+            Of this patch, where they are not the window's; see `weigh_patch`.
+        """
         inside = tuple(
             slice(max(a, r.start), min(a + n, r.stop))
             for a, n, r in zip(start, output.shape[1:], self.region, strict=True)
         )
         if any(s.stop <= s.start for s in inside):
             return
+        window = self._window if weights is None else torch.from_numpy(weights)
         if self._on_cpu:
             first, last = _corners(shifted(inside, start))
-            values, window = output.contiguous().numpy(), self._window.numpy()
+            values = output.contiguous().numpy()
             corner = self._corner(inside)
-            add_weighted(self._sums.numpy(), corner, values, window, first, last, UNIT)
+            add_weighted(self._sums.numpy(), corner, values, window.numpy(), first, last, UNIT)
             return
         part = (slice(None), *shifted(inside, start))
         # The product is rounded to float32 once; the power of two and the sum are exact.
-        weighted = output[part] * self._window[part[1:]]
+        weighted = output[part] * window.to(output.device)[part[1:]]
         fixed = weighted.to(torch.float64).div_(UNIT).round_().to(torch.int64)
         self._sums[self._inside(inside)] += fixed
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from volproc.core.errors import ModelError, nearest
+from volproc.core.types import Shape
+from volproc.plan.patches import PatchGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,37 @@ class View:
             array = torch.rot90(array, -self.rotation, (-2, -1))
         return torch.flip(array, self._dims()) if self.flips else array
 
+    def grid(self, shape: Shape, patch: Shape, overlap: float) -> PatchGrid:
+        """Patches that a network sees when it is slid over a whole volume in this view.
+
+        ::
+
+            flipped volume:  |-patch-|            the last patch is moved back to be flush with
+                                 |-patch-|        the edge, so that the grid of a flipped volume
+                                   |-patch-|      is not the flipped grid of the volume
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Size of the volume as it is, (z, y, x), voxels.
+        patch : tuple of int
+            What the network sees at once.
+        overlap : float
+            Part of a patch that it shares with the next.
+
+        Returns
+        -------
+        grid : PatchGrid
+            Laid on the volume in this view, and carried back to the volume as it is: `forward` of
+            a patch that is cut there is the patch of the view.
+        """
+        turns, (depth, height, width) = self.rotation % 4, patch
+        is_mirrored = {axis: axis in self.flips for axis in "zyx"}
+        is_mirrored["y"] ^= turns in (2, 3)
+        is_mirrored["x"] ^= turns in (1, 2)
+        sides = (depth, width, height) if turns % 2 else (depth, height, width)
+        return PatchGrid(shape, sides, overlap, tuple(is_mirrored.values()))
+
     def _dims(self) -> list[int]:
         return ["zyx".index(axis) - 3 for axis in self.flips]
 
@@ -69,8 +102,7 @@ OCTOPI = (
 VIEW_SETS: dict[str, tuple[View, ...]] = {
     "none": (IDENTITY,),
     "rot4": tuple(View(f"{90 * k}° about z", rotation=k) for k in range(4)),
-    "octopi4": OCTOPI[:4],
-    "octopi8": OCTOPI,
+    **{f"octopi{number}": OCTOPI[:number] for number in range(1, len(OCTOPI) + 1)},
     "all16": tuple(
         View(f"{'flip ' + flips + ', ' if flips else ''}{90 * k}° about z", flips, k)
         for flips in ("", "z", "x", "zx")
@@ -79,8 +111,8 @@ VIEW_SETS: dict[str, tuple[View, ...]] = {
 }
 """Named sets of views, each in the order in which they are averaged. Add to extend.
 
-``rot4`` are the four rotations of Octopi's guide, ``octopi4`` the first four of its present list
-(its default), ``octopi8`` all of it, ``all16`` every symmetry of a square prism: those that keep
+``rot4`` are the four rotations of Octopi's guide, ``octopi1`` to ``octopi8`` the first ones of its
+present list (four are its default), ``all16`` every symmetry of a square prism: those that keep
 the z axis in place.
 """
 

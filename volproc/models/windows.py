@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import product
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.types import Region, Shape, region_shape
+from volproc.core.types import Index, Region, Shape, region_shape
 from volproc.plan.patches import PatchGrid
 
 WindowName = Literal["gaussian", "constant"]
@@ -84,6 +84,61 @@ def sum_windows(
             there.append(slice(low - a, high - a))
         total[tuple(here)] += window[tuple(there)]
     return total
+
+
+def weigh_patch(
+    grid: PatchGrid, start: Index, *, kind: WindowName, sigma_scale: float, share: float
+) -> npt.NDArray[np.float32]:
+    """Weights of one patch, of which those of all patches at a voxel sum up to the same number.
+
+    Sums over several grids need them: there the sum of the weights is that of the shares, and
+    not a volume of its own a grid.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+        The patches.
+    start : tuple of int
+        First voxel of the patch.
+    kind, sigma_scale
+        As in `make_window`.
+    share : float
+        Sum of the weights at each voxel.
+
+    Returns
+    -------
+    weights : ndarray of float32, (z, y, x)
+        Of the patch's shape; 0 where it hangs over the volume's edge.
+
+    Notes
+    -----
+    A patch of constant weights takes a product of three lines, one of Gaussians as many additions
+    of its size as patches overlap it.
+    """
+    weights = np.zeros(grid.patch, np.float32)
+    inside = tuple(
+        slice(max(a, 0), min(a + p, n))
+        for a, p, n in zip(start, grid.patch, grid.shape, strict=True)
+    )
+    part = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
+    if kind == "constant":
+        lines = [
+            _count(starts, p, s)
+            for starts, p, s in zip(grid.starts, grid.patch, inside, strict=True)
+        ]
+        weights[part] = share / reduce(np.multiply.outer, lines)
+    else:
+        total = sum_windows(grid, inside, kind=kind, sigma_scale=sigma_scale)
+        weights[part] = _kept_window(grid.patch, kind, sigma_scale)[part] * share / total
+    return weights
+
+
+def _count(starts: tuple[int, ...], patch: int, line: slice) -> npt.NDArray[np.float64]:
+    """Patches that cover each voxel of a line."""
+    count = np.zeros(line.stop - line.start, np.float64)
+    for a in starts:
+        count[max(a - line.start, 0) : max(a + patch - line.start, 0)] += 1
+    return count
 
 
 @lru_cache(maxsize=4)
