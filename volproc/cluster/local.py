@@ -80,6 +80,9 @@ def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
     A worker gets one call at a time (saturation 1.0), so that a worker that dies blames the one
     call that it ran. Results are small tables: spilling and pausing would only delay what ends
     in being terminated, and a paused worker that has nothing to free would never go on.
+
+    For developers each connection keeps its last messages, a thousand by default, with the calls
+    that they hold: a hundred are enough.
     """
     pools = dict.fromkeys(THREAD_VARIABLES, str(num_threads))
     return {
@@ -87,6 +90,7 @@ def settings(num_threads: int, *, allowed_failures: int) -> dict[str, Any]:
         "distributed.scheduler.allowed-failures": allowed_failures,
         "distributed.scheduler.worker-ttl": WORKER_TTL,
         "distributed.scheduler.no-workers-timeout": f"{NO_WORKERS_S:g} s",
+        "distributed.admin.low-level-log-length": 100,
         "distributed.comm.timeouts.tcp": TCP_TIMEOUT,
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import dask.config
-from distributed import Client, Future, as_completed
+from distributed import Client, Future
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from volproc.cluster.deaths import Death, find_death, make_blame_plugin
@@ -68,7 +70,7 @@ class DaskExecutor(Session):
         self.dashboard = (client.dashboard_link or "") if has_dashboard else ""
         self._cluster = cluster
         self._environment = environment or {}
-        self._done = as_completed([], loop=client.loop, raise_errors=False)
+        self._ended: queue.SimpleQueue[tuple[str, Any, BaseException | None]] = queue.SimpleQueue()
         self._under_way: dict[str, tuple[str, Future]] = {}
         self._token = uuid4().hex[:8]
         self._numbers = count()
@@ -122,7 +124,7 @@ class DaskExecutor(Session):
             raise self._lost()
         future = self.client.submit(SameVersions(function), *args, key=name, pure=False)
         self._under_way[name] = (key, future)
-        self._done.add(future)
+        self.client.loop.add_callback(self._fetch, name, future)
 
     def completed(self) -> Iterator[tuple[str, Any, BaseException | None]]:
         """Yield (key, result, error) as calls end; a worker that died is an error of its call.
@@ -132,28 +134,11 @@ class DaskExecutor(Session):
         VersionError
             If a worker that joined has other versions.
         """
-        for future in self._done:
-            key, _ = self._under_way.pop(future.key)
-            result: Any = None
-            error: BaseException | None = None
-            try:
-                result = future.result()
-            except KilledWorker as killed:
-                error = self._killed(key, killed)
-            except NoWorkerError as nobody:
-                error = _no_workers(key, nobody)
-            except CancelledError as cancelled:
-                error = self._lost(key)
-                error.__cause__ = cancelled
-            except VersionError:  # no fault of the call: each later one would end so too
-                raise
-            except Exception as raised:  # whatever the call raised: handed to the caller
-                if lacks_volproc(raised):
-                    msg = f"the cluster has a worker without volproc: {raised}. {CURE}"
-                    raise VersionError(msg) from raised
-                error = raised
+        while self._under_way:
+            name, result, error = self._ended.get()
+            key, future = self._under_way.pop(name)
             future.release()
-            yield key, result, error
+            yield key, result, None if error is None else self._explain(key, error)
 
     def give_up(self, why: str) -> None:
         """End all calls under way and refuse further ones, from any thread.
@@ -197,6 +182,40 @@ class DaskExecutor(Session):
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+    async def _fetch(self, name: str, future: Future) -> None:
+        """Wait for a call, in the client's own thread, and get its result as soon as there is one.
+
+        Distributed's ``as_completed`` was the other way: each result made the calling thread wait
+        for three others, and one that cannot be fetched would never end.
+        """
+        try:
+            self._ended.put((name, await future, None))
+        except (Exception, asyncio.CancelledError) as error:  # handed to the caller, who decides
+            self._ended.put((name, None, error))
+
+    def _explain(self, key: str, error: BaseException) -> BaseException:
+        """Error of a call, as the caller shall see it.
+
+        Raises
+        ------
+        VersionError
+            If it is no fault of the call: each later one would end so too.
+        """
+        if isinstance(error, KilledWorker):
+            return self._killed(key, error)
+        if isinstance(error, NoWorkerError):
+            return _no_workers(key, error)
+        if isinstance(error, CancelledError | asyncio.CancelledError):
+            lost = self._lost(key)
+            lost.__cause__ = error
+            return lost
+        if isinstance(error, VersionError):
+            raise error
+        if lacks_volproc(error):
+            msg = f"the cluster has a worker without volproc: {error}. {CURE}"
+            raise VersionError(msg) from error
+        return error
 
     def _killed(self, key: str, error: KilledWorker) -> WorkerDiedError:
         """Error of a call whose worker died."""
