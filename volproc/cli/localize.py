@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,13 @@ from volproc.cli.dataset import (
     input_options,
     resume_option,
     show_dataset,
+)
+from volproc.cli.localize_options import (
+    class_options,
+    project_options,
+    spell_method,
+    take_project,
+    take_threads,
 )
 from volproc.cli.options import (
     Named,
@@ -26,6 +33,10 @@ from volproc.cli.options import (
     write_results,
 )
 
+if TYPE_CHECKING:
+    from volproc.workflows.localize_project import ProjectPicking
+    from volproc.workflows.particles import LocalizeTask
+
 
 @click.command()
 @click.argument("inputs", metavar="[CLASSES]...", nargs=-1)
@@ -35,7 +46,9 @@ from volproc.cli.options import (
     help="Picks to write: .csv, .star or CONFIG.json:RUN/:USER/SESSION. CLASSES_picks.csv here by "
     "default. For many maps a folder, or a template with {name} and {folder}; the run may be *.",
 )
+@project_options
 @input_options
+@class_options
 @click.option(
     "--radius",
     "radii",
@@ -53,10 +66,11 @@ from volproc.cli.options import (
 @click.option(
     "-m",
     "--method",
-    type=click.Choice(["watershed", "centre-of-mass"]),
+    type=click.Choice(["watershed", "com", "centre-of-mass"], case_sensitive=False),
     default="watershed",
     show_default=True,
-    help="Split objects at their necks, or take connected voxels as they are.",
+    help="Split objects at their necks, or take connected voxels as they are; com is "
+    "centre-of-mass with Octopi's largest particle.",
 )
 @click.option(
     "-rmin",
@@ -70,7 +84,7 @@ from volproc.cli.options import (
     "-rmax",
     "--radius-max-scale",
     type=click.FloatRange(min=0),
-    show_default="1.0 for a watershed, 1.5 for centres of mass",
+    show_default="1.0; 1.5 for centre-of-mass",
     help="Largest particle: a ball of this part of the radius.",
 )
 @click.option(
@@ -141,40 +155,86 @@ def localize(
 
     Objects are connected voxels of one class, split at their necks where particles touch; those
     of a particle's size are kept. Radii and values of the classes come from the copick project,
-    or from the record that "volproc segment semantic" left beside the map, where they are not
-    given. Many maps are given, and go on after a kill, as with "volproc segment semantic".
+    or from the record or log that "volproc segment semantic" left, where they are not given. Many
+    maps are given, and go on after a kill, as with "volproc segment semantic".
+
+    With --config PROJECT.json the flags are those of "octopi localize": segmentations of all runs
+    are localized, and the picks written into the project. A class that has no particles now gets
+    an empty file where an earlier one had some.
     """
     from volproc.workflows.dataset import run_dataset
-    from volproc.workflows.dataset_outputs import fill_template, make_folders, make_template
     from volproc.workflows.particles import LocalizeTask
-    from volproc.workflows.picking import map_name, pick
 
-    if not inputs and not options["lists"]:
-        msg = "Missing argument 'CLASSES': give a class map."
+    picking = take_project(options, inputs)
+    if picking is None and not inputs and not options["lists"]:
+        msg = "Missing argument 'CLASSES': give a class map, or --config PROJECT.json."
         raise click.UsageError(msg)
+    take_threads(options)
+    spell_method(options)
     resume = check_resume(options)
-    addresses, is_dataset = find_inputs(inputs, options)
-    template = make_template(output, usual="{name}_picks.csv", is_many=is_dataset)
     formats = {"convention": convention, "pixel_size": pixel_size}
-    selection = pick_selection(options)
+    given: dict[str, Any] = {
+        "radii": dict(radii),
+        "class_values": dict(class_values),
+        "selection": pick_selection(options),
+        "options": {key: value for key, value in formats.items() if value is not None},
+    }
+    addresses, is_dataset = ([], True) if picking else find_inputs(inputs, options)
     with run_options(options) as how:
-        common = LocalizeTask(
-            "",
-            radii=dict(radii),
-            class_values=dict(class_values),
-            selection=selection,
-            options={key: value for key, value in formats.items() if value is not None},
-            **options,
-        )
-        tasks = [
-            replace(common, address=a, output=fill_template(template, a, name_of=map_name))
-            for a in addresses
-        ]
+        common = LocalizeTask("", **given, **options)
+        if picking is not None:
+            return _in_project(common, picking, output, resume, how)
+        tasks = _tasks(common, addresses, output, is_dataset=is_dataset)
         if is_dataset:
             return show_dataset(run_dataset(tasks, resume=resume, **how))
-        (task,) = tasks
-        make_folders(task.output)
-        report = pick(replace(task, resume=resume), **how)
+        return _one(replace(tasks[0], resume=resume), how)
+
+
+def _tasks(
+    common: LocalizeTask, addresses: list[str], output: str | None, *, is_dataset: bool
+) -> list[LocalizeTask]:
+    """One task a class map, each with its output."""
+    from volproc.workflows.dataset_outputs import fill_template, make_template
+    from volproc.workflows.picking import map_name
+
+    template = make_template(output, usual="{name}_picks.csv", is_many=is_dataset)
+    return [
+        replace(common, address=a, output=fill_template(template, a, name_of=map_name))
+        for a in addresses
+    ]
+
+
+def _one(task: LocalizeTask, how: dict[str, Any]) -> int:
+    """Localize in one class map."""
+    from volproc.workflows.dataset_outputs import make_folders
+    from volproc.workflows.picking import pick
+
+    make_folders(task.output)
+    report = pick(task, **how)
     write_results(dict(report.counts))
     write_results({"picks": report.output, "record": report.record})
     return 0
+
+
+def _in_project(
+    common: LocalizeTask,
+    picking: ProjectPicking,
+    output: str | None,
+    resume: bool,
+    how: dict[str, Any],
+) -> int:
+    """Localize in the runs of a project, and leave Octopi's log there."""
+    from volproc.workflows.dataset import run_dataset
+    from volproc.workflows.localize_project import log_picking, project_tasks
+
+    if output is not None:
+        msg = "with --config the picks go into the project: leave out --output."
+        raise click.UsageError(msg)
+    # Octopi's bounds are those of its own methods: a ball of the radius is the largest particle.
+    largest = 1.0 if common.radius_max_scale is None else common.radius_max_scale
+    tasks = project_tasks(replace(common, radius_max_scale=largest), picking)
+    report = run_dataset(tasks, resume=resume, **how)
+    counts = log_picking(picking, tasks, report.entries)
+    status = show_dataset(report)
+    write_results(dict(counts))
+    return status

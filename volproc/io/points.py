@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from inspect import signature
 from pathlib import Path
 from tokenize import TokenError
@@ -98,6 +98,7 @@ def write_points(
     overwrite: bool = False,
     convention: Convention = "corner",
     pixel_size: float | None = None,
+    classes: Collection[str] | None = None,
 ) -> list[Path]:
     """Write points; nothing is left half-written.
 
@@ -118,6 +119,9 @@ def write_points(
     pixel_size : float
         Å per pixel of the tilt series, for a STAR file; corner coordinates are counted in
         them. The voxel size where it is not given.
+    classes : collection of str
+        What was looked for: in a copick project only picks of these are replaced or become
+        empty, and those of other classes are left alone. All where it is not given.
 
     Returns
     -------
@@ -137,7 +141,7 @@ def write_points(
     """
     text = os.fspath(address)
     if is_copick(text):
-        return write_picks(points, text, overwrite=overwrite)
+        return write_picks(points, text, overwrite=overwrite, only=classes)
     refuse_points(text, overwrite=overwrite)
     path = Path(text)
     if path.suffix.lower() == ".csv":
@@ -148,13 +152,17 @@ def write_points(
 
 
 def refuse_points(
-    address: str | os.PathLike[str], *, overwrite: bool = False, options: Iterable[str] = ()
+    address: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    options: Iterable[str] = (),
+    classes: Collection[str] | None = None,
 ) -> None:
     """Refuse an output before the points for it are computed.
 
     Parameters
     ----------
-    address, overwrite
+    address, overwrite, classes
         As in `write_points`.
     options : iterable of str
         Names of further arguments that `write_points` will get.
@@ -173,7 +181,7 @@ def refuse_points(
             raise ConfigError(msg)
     text = os.fspath(address)
     if is_copick(text):
-        refuse_picks(text, overwrite=overwrite)
+        refuse_picks(text, overwrite=overwrite, only=classes)
         return
     path = Path(text)
     if path.suffix.lower() not in (".csv", ".star"):

@@ -191,7 +191,7 @@ def outputs_of(task: Task) -> tuple[str, ...]:
 def is_there(task: Task) -> bool:
     """Whether any output of a task exists already."""
     if isinstance(task, LocalizeTask):
-        return picks_are_there(task.output)
+        return picks_are_there(task)
     return any(map(_volume_is_there, outputs_of(task)))
 
 

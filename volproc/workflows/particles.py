@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import ConfigError, ShapeError
+from volproc.core.errors import ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
 from volproc.core.volume import Volume
 from volproc.graph.particles import MAX_OBJECT_VOXELS, Method, Ties, make_rule, points_of
 from volproc.io.copick_address import is_copick, parse_copick
-from volproc.io.copick_project import project_objects
 from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
 from volproc.reduce.faces import check_connectivity
+from volproc.workflows.particle_classes import known_classes
 from volproc.workflows.particle_stages import (
     STAGE,
     Stages,
@@ -25,7 +25,7 @@ from volproc.workflows.particle_stages import (
     find_regions,
     make_sidecars,
 )
-from volproc.workflows.record import read_record, tidy_room
+from volproc.workflows.record import tidy_room
 from volproc.workflows.unchanged import refuse_changed
 
 RULE_OPTIONS = (
@@ -55,7 +55,12 @@ class LocalizeTask:
         Radius of each particle class, Å. Where it is empty, the radii come from the copick
         project, or from the record that ``segment semantic`` left beside the class map.
     class_values : mapping of str to int
-        Value of each class in the map, from the same places where it is empty.
+        Value of each class in the map; where it is empty, from the log or the record of the
+        segmentation, or the labels of the project.
+    objects : tuple of str
+        The only classes to look for; all particles where it is empty.
+    label : int
+        Value of every class in the map, whatever else says; for masks of other tools.
     method : str
         ``"watershed"`` or ``"centre-of-mass"``; see `volproc.localize`, as for all that follows.
     radius_min_scale, radius_max_scale : float
@@ -89,6 +94,8 @@ class LocalizeTask:
     output: str = ""
     radii: Mapping[str, float] = field(default_factory=dict)
     class_values: Mapping[str, int] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+    label: int | None = None
     method: Method = "watershed"
     radius_min_scale: float = 0.5
     radius_max_scale: float | None = None
@@ -144,9 +151,10 @@ def localize(
         output exists.
     """
     volume = task.open()
-    if task.output:
-        refuse_points(task.output, overwrite=task.overwrite, options=task.options)
     radii, values = find_classes(task)
+    how = {**task.options, "classes": tuple(radii)}
+    if task.output:
+        refuse_points(task.output, overwrite=task.overwrite, options=how, classes=tuple(radii))
     rule = make_rule(
         radii,
         class_values=values,
@@ -173,9 +181,7 @@ def localize(
     )
     refuse_changed(task.open, source)
     paths = (
-        write_points(points, task.output, overwrite=task.overwrite, **task.options)
-        if task.output
-        else []
+        write_points(points, task.output, overwrite=task.overwrite, **how) if task.output else []
     )
     if sidecars is not None:
         sidecars.remove()
@@ -198,33 +204,18 @@ def tomogram_name(address: str, name: str) -> str:
 def find_classes(task: LocalizeTask) -> tuple[dict[str, float], dict[str, int]]:
     """Radii and values of the particle classes of a class map.
 
-    They come from the task, else from the copick project of the map or of the output, else from
-    the record beside the map.
+    See `volproc.workflows.particle_classes.known_classes`.
 
     Raises
     ------
     ConfigError
-        If they are nowhere to be found.
+        If they are nowhere to be found, or a particle has no radius.
     """
-    radii, values = dict(task.radii), dict(task.class_values)
-    for address in (task.address, task.output):
-        if address and is_copick(address):
-            objects = project_objects(parse_copick(address).config)
-            values = values or {name: o.label for name, o in objects.items()}
-            radii = radii or {
-                name: o.radius_angstrom
-                for name, o in objects.items()
-                if o.is_particle and o.radius_angstrom
-            }
-    record = read_record(task.address)
-    values = values or record.get("classes", {})
-    radii = radii or record.get("radii_angstrom", {})
-    if not radii or not values:
-        what = "radii" if not radii else "values"
-        msg = (
-            f"the {what} of the particle classes in {task.address} are not known: it is in no "
-            "copick project, and no record of `volproc segment semantic` lies beside it. Give "
-            "them, as --radius NAME=ANGSTROM and --class NAME=VALUE."
-        )
-        raise ConfigError(msg)
-    return radii, values
+    return known_classes(
+        task.address,
+        task.output,
+        radii=task.radii,
+        class_values=task.class_values,
+        objects=task.objects,
+        label=task.label,
+    )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import ConfigError, ExistsError, MissingFileError
+from volproc.core.errors import ConfigError, ExistsError, MissingFileError, VolprocError
 from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.volume import Volume
+from volproc.io.copick_address import is_copick
 from volproc.io.points import refuse_points
 from volproc.workflows.dataset_outputs import input_name
 from volproc.workflows.particles import RULE_OPTIONS, LocalizeTask, find_classes, localize
@@ -93,10 +94,15 @@ def map_name(address: str) -> str:
     return input_name(address).removesuffix("_classes")
 
 
-def picks_are_there(address: str) -> bool:
-    """Whether there are picks at an address of an output."""
+def picks_are_there(task: LocalizeTask) -> bool:
+    """Whether there are picks where a task would write its own."""
     try:
-        refuse_points(address)
+        # Which classes that are matters in a project only, where each has a file of its own.
+        classes = tuple(find_classes(task)[0]) if is_copick(task.output) else None
+    except VolprocError:
+        classes = None  # the task itself says what is wrong
+    try:
+        refuse_points(task.output, classes=classes)
     except ExistsError:
         return True
     except MissingFileError:
@@ -110,6 +116,7 @@ def rule_of(task: LocalizeTask) -> dict[str, Any]:
         "rule": {name: getattr(task, name) for name in RULE_OPTIONS},
         "selection": task.selection,
         "format": task.options,
+        "asked_for": {"objects": task.objects, "label": task.label},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -173,4 +174,7 @@ def _written(output: str, record: dict[str, Any], volume: Volume) -> Points:
         return Points.from_zyx(
             np.zeros((0, 3)), class_name=[], voxel_size=volume.voxel_size, shape=volume.shape
         )
-    return read_points(output, voxel_size=volume.voxel_size, shape=volume.shape)
+    points = read_points(output, voxel_size=volume.voxel_size, shape=volume.shape)
+    # A project may hold picks of other classes of the same user and session.
+    mine = points.table["class_name"].isin(list(record["radii_angstrom"]))
+    return replace(points, table=points.table[mine].reset_index(drop=True))
