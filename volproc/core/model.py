@@ -42,6 +42,8 @@ class ModelSpec:
         Class names by output channel, the background first.
     radii : dict
         Radius of a class's particles, Å, where it is a particle.
+    config : str
+        Path of the file that says all this of weights which do not say it themselves.
     """
 
     architecture: str
@@ -55,6 +57,7 @@ class ModelSpec:
     normalization: Normalization = "zscore"
     percentiles: tuple[float, float] = (1.0, 99.0)
     radii: dict[str, float] = field(default_factory=dict)
+    config: str = ""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -107,8 +110,9 @@ class ModelSpec:
         return spec
 
     def fingerprint(self) -> str:
-        """Hash of everything that the result depends on; the path of the weights is not."""
+        """Hash of everything that the result depends on; the paths of the files are not."""
         values = self.to_json()
+        values.pop("config")
         if self.sha256:
             values.pop("weights")
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -119,7 +123,8 @@ def _check_types(spec: ModelSpec) -> None:
     numbers = [*spec.percentiles, *spec.radii.values()]
     if spec.voxel_size is not None:
         numbers.append(spec.voxel_size)
-    texts = [spec.architecture, spec.weights, spec.sha256, *spec.classes, *spec.radii, *spec.params]
+    texts = [spec.architecture, spec.weights, spec.sha256, spec.config]
+    texts += [*spec.classes, *spec.radii, *spec.params]
     counts = [*spec.patch, spec.channels]
     is_known = spec.normalization in get_args(Normalization) and len(spec.percentiles) == 2
     is_sound = (

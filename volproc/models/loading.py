@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -28,13 +23,26 @@ from volproc.models.devices import (
     precision_context,
 )
 from volproc.models.networks import build, check_patch
+from volproc.models.octopi import find_octopi_model, read_octopi_spec, read_octopi_weights
 from volproc.models.trusted import (
     TRUSTED,
     check_output,
+    describing,
     find_kind,
     load_trusted,
     read_description,
     refuse_untrusted,
+)
+from volproc.models.weights import (
+    build_arguments,
+    check_state,
+    describe_content,
+    due_shapes,
+    first_lines,
+    hash_file,
+    load_safely,
+    save_whole,
+    stamp_file,
 )
 
 KEY = "volproc_model"
@@ -91,45 +99,26 @@ def save_model(path: str | Path, spec: ModelSpec, state_dict: Mapping[str, torch
     sha256 : str
         Hash of the file.
     """
-    values = replace(spec, weights="", sha256="").to_json()
+    values = replace(spec, weights="", sha256="", config="").to_json()
     state = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
     return save_whole(path, {KEY: VERSION, "spec": values, "state_dict": state})
 
 
-def save_whole(path: str | Path, content: dict[str, Any]) -> str:
-    """Write tensors and plain values with `torch.save`, under a temporary name first.
-
-    Returns
-    -------
-    sha256 : str
-        Hash of the file.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-        temporary.chmod(0o644)
-        digest = _hash(temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return digest
-
-
-def read_spec(address: str | Path, *, trust_model: bool = False) -> ModelSpec:
+def read_spec(
+    address: str | Path, *, trust_model: bool = False, labels: Mapping[str, int] | None = None
+) -> ModelSpec:
     """Read what a model is, without building it.
 
     Parameters
     ----------
     address : str or Path
-        A model file, or the name of embedded weights: ``phantom-unet``.
+        A model file, or the name of embedded weights: ``phantom-unet``. Or a model of Octopi: the
+        folder of its two files, or one of them with the other beside it.
     trust_model : bool
         Also take a TorchScript program or a pickled network, described by ``<file>.json``. Loading
         one runs whatever its author put in.
+    labels : mapping of str to int or None
+        Channel of each class by name, for a model of Octopi that does not say them.
 
     Returns
     -------
@@ -148,20 +137,27 @@ def read_spec(address: str | Path, *, trust_model: bool = False) -> ModelSpec:
     -----
     A file that has not changed since is not read again: many small volumes ask for one model.
     """
-    path = _resolve(str(address))
+    pair = find_octopi_model(Path(address).expanduser()) if str(address) not in EMBEDDED else None
+    if pair and not (trust_model and describing(pair[1]).exists()) and not _is_own(pair[1]):
+        return read_octopi_spec(*pair, labels=labels)
+    if labels is not None:
+        msg = (
+            f"{address} names its classes itself, and labels were given too. Give labels with a "
+            "model of Octopi only."
+        )
+        raise ModelError(msg)
+    path = _resolve(str(pair[1] if pair else address))
     kind = find_kind(path) if trust_model else ""
-    if kind and not _holds_weights(path):
-        return replace(read_description(path, kind), weights=str(path), sha256=_hash(path))
-    status = path.stat()
-    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return _read_spec_once(path, stamp)
+    if kind and not _is_own(path):
+        return replace(read_description(path, kind), weights=str(path), sha256=hash_file(path))
+    return _read_spec_once(path, stamp_file(path))
 
 
 @lru_cache(maxsize=16)
 def _read_spec_once(path: Path, stamp: tuple[int, ...]) -> ModelSpec:
     """What a model of volproc is; the stamp tells its file from one that was there before."""
     content = _load(path)
-    spec = replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=_hash(path))
+    spec = replace(ModelSpec.from_json(content["spec"]), weights=str(path), sha256=hash_file(path))
     if spec.architecture in TRUSTED:
         msg = (
             f"{path} calls itself {spec.architecture}, but holds weights of a model of volproc. "
@@ -212,7 +208,8 @@ def load_model(spec: ModelSpec, device: str | torch.device = "auto") -> LoadedMo
 
     Notes
     -----
-    At most four models are kept; the one that was not used for longest is dropped.
+    At most 16 models are kept, as those of an ensemble are; the one that was not used for longest
+    is dropped.
     """
     chosen = choose_device(str(device))
     with _LOCK:  # two threads of a worker must not load the same model at once
@@ -235,11 +232,11 @@ class _Uncompared:
         return 0
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> LoadedModel:
     spec = uncompared.spec
     path = _resolve(spec.weights)
-    digest = _hash(path)
+    digest = hash_file(path)
     if spec.sha256 and digest != spec.sha256:
         msg = (
             f"{path} is not the model file that was described: its sha256 is {digest[:16]}…, "
@@ -253,11 +250,12 @@ def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> Loaded
     else:
         network = build(spec.architecture, **params).eval().requires_grad_(False)
         try:
-            network.load_state_dict(read_weights(path), strict=True)
+            state = read_octopi_weights(path) if spec.config else read_weights(path)
+            network.load_state_dict(state, strict=True)
         except RuntimeError as error:
             msg = (
                 f"the weights in {path} do not fit {spec.architecture} with {params}: "
-                f"{_first_lines(error)}. Use the description stored in the file (read_spec)."
+                f"{first_lines(error)}. Use the description stored in the file (read_spec)."
             )
             raise ModelError(msg) from error
     make_deterministic()
@@ -265,19 +263,9 @@ def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> Loaded
     return LoadedModel(place_network(network, chosen), spec, chosen, choose_precision(chosen))
 
 
-def build_arguments(spec: ModelSpec) -> dict[str, Any]:
-    """Arguments of the builder of a model's architecture."""
-    return {"in_channels": spec.channels, "num_classes": spec.num_classes, **spec.params}
-
-
 def _check_fit(spec: ModelSpec, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse a description whose network is not that of the weights beside it, before it is built.
-
-    A network of 1 TB can be described in a few bytes; on the meta device it takes none.
-    """
-    with torch.device("meta"):
-        network = build(spec.architecture, **build_arguments(spec))
-    due = {name: value.shape for name, value in network.state_dict().items()}
+    """Refuse a description whose network is not that of its weights, before it is built."""
+    due = due_shapes(spec)
     wrong = [name for name, shape in due.items() if name not in state or state[name].shape != shape]
     if wrong:
         needed = sum(shape.numel() for shape in due.values())
@@ -289,8 +277,13 @@ def _check_fit(spec: ModelSpec, state: Mapping[str, torch.Tensor], path: Path) -
         raise ModelError(msg)
 
 
-def _holds_weights(path: Path) -> bool:
+def _is_own(path: Path) -> bool:
     """Whether a file is a model of volproc, whatever else it could be taken for."""
+    return _is_own_once(path, stamp_file(path))
+
+
+@lru_cache(maxsize=16)
+def _is_own_once(path: Path, stamp: tuple[int, ...]) -> bool:
     try:
         _load(path)
     except ModelError:
@@ -326,29 +319,17 @@ def _resolve(address: str) -> Path:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            # torch warns of odd files before it fails on them; the error below says it once.
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        LookupError,
-        ValueError,
-        OSError,
-    ) as error:
+    def refuse(why: str, error: Exception) -> ModelError:
         if kind := find_kind(path):
-            raise refuse_untrusted(path, kind) from error
-        msg = (
-            f"{path} is not a model file of volproc: {_first_lines(error)}. "
-            "Make one with `volproc train semantic`."
+            return refuse_untrusted(path, kind)
+        return ModelError(
+            f"{path} is not a model file of volproc: {why}. Make one with `volproc train semantic`."
         )
-        raise ModelError(msg) from error
+
+    content = load_safely(path, refuse)
     if not isinstance(content, dict) or not {KEY, "spec", "state_dict"} <= set(content):
         msg = (
-            f"{path} holds {_describe(content)}, not a model of volproc. "
+            f"{path} holds {describe_content(content)}, not a model of volproc. "
             "Make one with `volproc train semantic`, or save_model."
         )
         raise ModelError(msg)
@@ -358,41 +339,5 @@ def _load(path: Path) -> dict[str, Any]:
             f"{VERSION}. Install the volproc that wrote it, or train again."
         )
         raise ModelError(msg)
-    _check_state(content["state_dict"], path)
+    check_state(content["state_dict"], path)
     return content
-
-
-def _check_state(state: Any, path: Path) -> None:
-    """Refuse weights that are no tensors, or that a few bytes say to be many.
-
-    A tensor of any size can be a view of one number, which a change of type would write out.
-    """
-    size = path.stat().st_size
-    is_table = isinstance(state, Mapping) and all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    )
-    if not is_table or any(v.numel() * v.element_size() > size for v in state.values()):
-        msg = (
-            f"the weights in {path} are not what a file of {size} bytes can hold. It is damaged "
-            "or was made by hand; get the original."
-        )
-        raise ModelError(msg)
-
-
-def _describe(content: object) -> str:
-    if isinstance(content, dict):
-        return f"a table with keys {', '.join(map(str, list(content)[:5]))}"
-    return f"a {type(content).__name__}"
-
-
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200].rstrip(".: ") or type(error).__name__
-
-
-def _hash(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from volproc.core.errors import ExistsError, ResumeError
-from volproc.models.loading import save_whole
+from volproc.models.weights import save_whole
 from volproc.training.settings import TrainingSettings
 
 BEST, LAST, HISTORY, CONFIG = "best.pt", "last-state.pt", "history.csv", "training.json"
