@@ -85,7 +85,7 @@ def unfinished(monkeypatch, make_task) -> SegmentTask:
 
 def test_other_settings_do_not_go_on_with_an_unfinished_run(unfinished, listing) -> None:
     before = listing()
-    with pytest.raises(ResumeError, match=r"settings was .*--overwrite"):
+    with pytest.raises(ResumeError, match=r"settings\.overlap was 0\.5, is 0\.25\. .*--overwrite"):
         segment(replace(unfinished, settings=Settings(overlap=0.25)))
     assert listing() == before
 

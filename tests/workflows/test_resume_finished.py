@@ -47,7 +47,7 @@ def test_without_resume_a_finished_output_is_refused(finished, listing) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"settings": Settings(overlap=0.25)}, "settings was"),
+        ({"settings": Settings(overlap=0.25)}, r"settings\.overlap was 0\.5, is 0\.25"),
         ({"probabilities": "none"}, "stored_probabilities was 'uint8', is 'none'"),
         ({"voxel_size": 12.0}, "voxel_size_angstrom was"),
     ],

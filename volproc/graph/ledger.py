@@ -11,12 +11,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from volproc.core.differences import describe_differences
 from volproc.core.errors import ResumeError
 from volproc.core.types import Index
+from volproc.graph.marker_files import list_markers, read_marker
 from volproc.io.chunk_files import write_bytes
 
 RUN_FILE = "run.json"
 """File of a work folder that says which run it belongs to."""
+
+ENDING = ".json"
+"""Of markers."""
 
 
 def fingerprint(description: dict[str, Any]) -> str:
@@ -73,10 +78,10 @@ class Ledger:
         if path.exists():
             before = _read_run(path)
             if before["fingerprint"] != mark:
+                differing = describe_differences(before["description"], description)
                 msg = (
-                    f"{folder} holds an unfinished run that was begun otherwise: "
-                    f"{_difference(before['description'], description)}. Use the same settings to "
-                    "go on, or throw it away with overwrite= (--overwrite)."
+                    f"{folder} holds an unfinished run that was begun otherwise: {differing}. Use "
+                    "the same settings to go on, or throw it away with overwrite= (--overwrite)."
                 )
                 raise ResumeError(msg)
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +131,7 @@ class Ledger:
 
     def result(self, stage: str, index: Index) -> dict[str, Any] | None:
         """What was noted of a finished block; None if it is not finished."""
-        return self._read(self._path(stage, index))
+        return self._read(os.fspath(self._path(stage, index)))
 
     def done(self, stage: str) -> set[Index]:
         """Blocks of a stage that are finished."""
@@ -144,23 +149,22 @@ class Ledger:
         row : int
             Only blocks with this first index.
         """
-        folder = "*" if row is None else str(row)
-        for path in (Path(self.folder) / stage).glob(f"{folder}/*.json"):
-            try:
-                index = tuple(map(int, path.stem.split(".")))
-            except ValueError:
-                continue  # no marker
+        for index, path in list_markers(f"{self.folder}/{stage}", ENDING, row):
             if (facts := self._read(path)) is not None:
                 yield index, facts
+
+    def has_any(self, stage: str) -> bool:
+        """Whether any block of a stage is finished."""
+        return next(self.finished(stage), None) is not None
 
     def revoke(self, stage: str, index: Index) -> None:
         """Take the marker of a block away: what it left is damaged."""
         self._path(stage, index).unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def _read(self, path: str) -> dict[str, Any] | None:
         """Facts of a marker; None where it is missing, damaged or of another run."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(read_marker(path))
             return dict(content["facts"]) if content["fingerprint"] == self.mark else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
@@ -172,7 +176,7 @@ class Ledger:
     def _path(self, stage: str, index: Index) -> Path:
         # Two levels keep folders small: a listing of 100,000 names is slow on shared disks.
         name = ".".join(map(str, index))
-        return Path(self.folder) / stage / str(index[0]) / f"{name}.json"
+        return Path(self.folder) / stage / str(index[0]) / f"{name}{ENDING}"
 
 
 def work_folder(output: Path) -> Path:
@@ -196,12 +200,6 @@ def _read_run(path: Path) -> dict[str, Any]:
         )
         raise ResumeError(msg)
     return before
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    now = json.loads(json.dumps(now, default=str))
-    keys = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
-    return "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in keys)
 
 
 def _sync_folder(folder: Path) -> None:

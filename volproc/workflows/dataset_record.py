@@ -10,10 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from volproc.core.differences import describe_differences
 from volproc.core.errors import ExistsError, ResumeError
 from volproc.io.chunk_files import write_bytes
 from volproc.workflows.dataset_outputs import place_key
-from volproc.workflows.record import shortened, versions
+from volproc.workflows.record import versions
 
 Status = Literal["pending", "done", "skipped", "failed"]
 
@@ -188,18 +189,15 @@ def goes_on(before: dict[str, Any], facts: dict[str, Any], *, overwrite: bool) -
     """
     if before.get("status") in (None, "done") or before["made_by"] != facts["made_by"]:
         return False
-    then, now = before["settings"], json.loads(json.dumps(facts["settings"], default=str))
-    differing = [k for k in sorted({*then, *now}) if then.get(k) != now.get(k)]
+    differing = describe_differences(before["settings"], facts["settings"])
     if not differing:
         return True
     if overwrite:
         return False
-    lines = "; ".join(
-        f"{k} was {shortened(then.get(k))}, is {shortened(now.get(k))}" for k in differing
-    )
     msg = (
-        f"an unfinished run wrote to the same outputs with other settings: {lines}. Use the same "
-        "settings to go on, write to another place, or begin anew with overwrite= (--overwrite)."
+        f"an unfinished run wrote to the same outputs with other settings: {differing}. Use "
+        "the same settings to go on, write to another place, or begin anew with overwrite= "
+        "(--overwrite)."
     )
     raise ResumeError(msg)
 

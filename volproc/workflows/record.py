@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from volproc.core.differences import describe_differences
 from volproc.core.errors import ResumeError
 from volproc.graph.ledger import work_folder
 from volproc.io.chunk_files import write_bytes
@@ -147,30 +148,13 @@ def made_so(address: str, story: str, wanted: dict[str, Any]) -> bool:
     record = read_record(address)
     if record.get("made_by") != f"volproc {story}":
         return False
-    now = json.loads(json.dumps(wanted, default=str))
-    lines = [
-        f"{key} was {shortened(record.get(key))}, is {shortened(value)}"
-        for key, value in sorted(now.items())
-        if record.get(key) != value
-    ]
-    if lines:
+    if differing := describe_differences({key: record.get(key) for key in wanted}, wanted):
         msg = (
-            f"{address} is finished, but was made otherwise: {'; '.join(lines)}. Use the same "
+            f"{address} is finished, but was made otherwise: {differing}. Use the same "
             "settings, write to another place, or make it again with overwrite= (--overwrite)."
         )
         raise ResumeError(msg)
     return True
-
-
-def shortened(value: Any, length: int = 80) -> str:
-    """Write a value for a message, without the middle of a long one.
-
-    >>> shortened({"overlap": 0.5}), shortened("a" * 100, 9)
-    ("{'overlap': 0.5}", "'aaa…aaa'")
-    """
-    text = repr(value)
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
 def recorded_output(record: Path, made_by: str) -> str:
