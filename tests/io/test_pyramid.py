@@ -9,8 +9,8 @@ from skimage.measure import block_reduce
 from volproc.io.pyramid import (
     COARSEST,
     SMALLEST,
+    LevelParts,
     PyramidLevel,
-    level_parts,
     level_steps,
     plan_levels,
     shrink,
@@ -89,9 +89,26 @@ def test_part_by_part_equals_at_once(kind):
     coarse = PyramidLevel((9, 7, 70), (1, 2, 2), (1.0, 2.0, 2.0), (0.0,) * 3)
     out = np.full(coarse.shape, np.nan)
     num_read = 0
-    for region, source in level_parts(fine, coarse, (2, 3, 4)):
+    for region, source in LevelParts(fine, coarse, (2, 3, 4)):
         assert np.isnan(out[region]).all()
         out[region] = shrink(volume[source], level_steps(fine, coarse), kind)
         num_read += volume[source].size
     np.testing.assert_array_equal(out, shrink(volume, (1, 2, 2), kind))
     assert num_read == volume.size
+
+
+def test_parts_of_a_huge_level_are_made_when_they_are_asked_for():
+    side = 2**16
+    fine = PyramidLevel((side,) * 3, (1,) * 3, (1.0,) * 3, (0.0,) * 3)
+    coarse = PyramidLevel((side // 2,) * 3, (2,) * 3, (2.0,) * 3, (0.5,) * 3)
+    parts = LevelParts(fine, coarse, (64, 64, 64))
+    assert len(parts) == 512 * 512 * 512 // 2
+    assert parts[0].region == (slice(0, 64), slice(0, 64), slice(0, 128))
+    assert parts[-1].source == (
+        slice(side - 128, side),
+        slice(side - 128, side),
+        slice(side - 256, side),
+    )
+    assert parts[1:3] == (parts[1], parts[2])
+    with pytest.raises(IndexError):
+        parts[len(parts)]

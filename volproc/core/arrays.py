@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -132,8 +133,8 @@ class PyramidSink(Sink, Protocol):
         """Voxels of a coarser level that a region which `depth` allows is in it."""
         ...
 
-    def pyramid(self) -> list[list[PyramidPart]]:
-        """Parts of each coarser level, from the finest on."""
+    def pyramid(self) -> list[Sequence[PyramidPart]]:
+        """Parts of each coarser level, from the finest on, made as they are asked for."""
         ...
 
     def build(self, level: int, part: PyramidPart) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from itertools import filterfalse
 
 from volproc.core.types import Index
 
@@ -20,13 +21,14 @@ class BlockQueue:
     indices : iterable of index
         Blocks, in raster order; read as far as is needed.
     done : set of index
-        Blocks that are finished already, and not given.
+        Blocks that are finished already, and not given; not to be changed meanwhile.
     needs : callable
         Blocks that must be finished before a given one; they come earlier in ``indices``.
 
     Notes
     -----
-    Memory is that of the finished blocks' indices and of `LOOKAHEAD` waiting ones.
+    Memory is that of the finished blocks' indices, where blocks need others, and of `LOOKAHEAD`
+    waiting ones.
     """
 
     def __init__(
@@ -36,8 +38,8 @@ class BlockQueue:
         needs: Callable[[Index], Iterable[Index]] | None,
     ) -> None:
         self._all = iter(indices)
-        self._done = set(done)
-        self._known = frozenset(done)
+        self._known = done
+        self._done: set[Index] = set()
         self._needs = needs
         self._ready: deque[Index] = deque()
         self._missing: dict[Index, int] = {}
@@ -53,7 +55,7 @@ class BlockQueue:
                 return None
             if index in self._known:
                 continue
-            missing = [i for i in self._needs(index) if i not in self._done] if self._needs else []
+            missing = list(filterfalse(self._is_done, self._needs(index))) if self._needs else []
             failed = next((i for i in missing if i in self._failed), None)
             if failed is not None:
                 self._give_up(index, failed)
@@ -75,7 +77,8 @@ class BlockQueue:
 
     def finish(self, index: Index) -> None:
         """Let the blocks begin that waited for this one alone."""
-        self._done.add(index)
+        if self._needs:
+            self._done.add(index)
         for other in self._unlocks.pop(index, ()):
             if other not in self._missing:
                 continue  # it was given up
@@ -95,6 +98,9 @@ class BlockQueue:
         """Blocks that were given up since the last call, each with the one that it needs."""
         unmet, self._unmet = self._unmet, []
         return unmet
+
+    def _is_done(self, index: Index) -> bool:
+        return index in self._done or index in self._known
 
     def _give_up(self, index: Index, needed: Index) -> None:
         self._unmet.append((index, needed))

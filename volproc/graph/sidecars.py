@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,10 +17,14 @@ import numpy.typing as npt
 
 from volproc.core.errors import DtypeError
 from volproc.core.types import Index
+from volproc.graph.marker_files import list_markers
 from volproc.io.chunk_files import write_bytes
 
 HEAD = "head"
 """Array of a sidecar that holds the description of the others."""
+
+ENDING = ".npz"
+"""Of sidecars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,8 @@ class Sidecars:
 
     def done(self, stage: str) -> set[Index]:
         """Blocks of a stage whose results are there."""
-        found = set()
-        for path in self._stage(stage).glob("*/*.npz"):
-            try:
-                index = tuple(map(int, path.stem.split(".")))
-            except ValueError:
-                continue  # no table
-            if self.result(stage, index) is not None:
-                found.add(index)
-        return found
+        files = list_markers(os.fspath(self._stage(stage)), ENDING)
+        return {index for index, _ in files if self.result(stage, index) is not None}
 
     def result(self, stage: str, index: Index) -> Any:
         """Result of a block; None if it is not there, or damaged."""
@@ -102,7 +100,7 @@ class Sidecars:
         return Path(self.folder) / f"{stage}-{self.marks[stage][:16]}"
 
     def _path(self, stage: str, index: Index) -> Path:
-        return self._stage(stage) / str(index[0]) / f"{'.'.join(map(str, index))}.npz"
+        return self._stage(stage) / str(index[0]) / f"{'.'.join(map(str, index))}{ENDING}"
 
 
 def _encode(value: Any, arrays: dict[str, npt.NDArray[Any]]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ class CopickSink:
         """Voxels of a coarser level that a region is in it."""
         return self.store.coarsened(region, level)
 
-    def pyramid(self) -> list[list[PyramidPart]]:
+    def pyramid(self) -> list[Sequence[PyramidPart]]:
         """Parts of each coarser level."""
         return self.store.pyramid()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from volproc.core.volume import check_voxel_size
 from volproc.io.create import move_into_place, partial_path, refuse_existing, remove
 from volproc.io.fit_dtype import fit_dtype
 from volproc.io.formats import Kind, Target
-from volproc.io.pyramid import PyramidLevel, level_parts, level_steps, plan_levels, shrink
+from volproc.io.pyramid import LevelParts, PyramidLevel, level_steps, plan_levels, shrink
 from volproc.io.zarr_array import read_array_meta
 from volproc.io.zarr_tree import split_address
 
@@ -137,12 +138,11 @@ class OmeZarrSink:
                 self.build(number, part)
         self.seal()
 
-    def pyramid(self) -> list[list[PyramidPart]]:
+    def pyramid(self) -> list[Sequence[PyramidPart]]:
         """Parts of each coarser level, which `build` makes in any order within a level."""
         levels = self._levels()
         return [
-            [PyramidPart(*part) for part in level_parts(fine, coarse, self._chunks_of(coarse))]
-            for fine, coarse in pairwise(levels)
+            LevelParts(fine, coarse, self._chunks_of(coarse)) for fine, coarse in pairwise(levels)
         ]
 
     def build(self, level: int, part: PyramidPart) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from functools import cached_property
+from math import prod
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.types import Region, Shape
+from volproc.core.arrays import PyramidPart
+from volproc.core.types import Shape
 from volproc.io.formats import Kind
 
 SMALLEST = 64
@@ -136,41 +138,66 @@ def _halve(array: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     return np.moveaxis(half, 0, axis)
 
 
-def level_parts(
-    fine: PyramidLevel, coarse: PyramidLevel, chunks: Shape
-) -> Iterator[tuple[Region, Region]]:
-    """Cut one level into parts that are made by themselves, of some 500,000 voxels.
+@dataclass(frozen=True)
+class LevelParts(Sequence[PyramidPart]):
+    """One level cut into parts that are made by themselves, of some 500,000 voxels.
 
     Parameters
     ----------
     fine, coarse : PyramidLevel
-        The level, and the one below that it is made from.
+        The level below, and the one that is made from it. The parts tile both.
     chunks : tuple of int
         Storage chunks of the coarser level; parts are multiples of them.
 
-    Yields
-    ------
-    part, source : tuple of slice
-        Region of the coarser level, and what it is made from. Together they tile both.
+    Notes
+    -----
+    A part is made when it is asked for: memory does not grow with their number.
     """
-    steps = level_steps(fine, coarse)
-    for region in _blocks(coarse.shape, chunks):
+
+    fine: PyramidLevel
+    coarse: PyramidLevel
+    chunks: Shape
+
+    @cached_property
+    def sizes(self) -> Shape:
+        """Voxels of a part: several chunks along x."""
+        sizes = list(self.chunks)
+        while sizes[-1] < self.coarse.shape[-1] and 2 * prod(sizes) <= _BLOCK_VOXELS // 8:
+            sizes[-1] *= 2
+        return tuple(sizes)
+
+    @cached_property
+    def counts(self) -> Shape:
+        """Number of parts along each axis."""
+        return tuple(-(-n // size) for n, size in zip(self.coarse.shape, self.sizes, strict=True))
+
+    def __len__(self) -> int:
+        return prod(self.counts)
+
+    @overload
+    def __getitem__(self, place: int) -> PyramidPart: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[PyramidPart, ...]: ...
+    def __getitem__(self, place: int | slice) -> PyramidPart | tuple[PyramidPart, ...]:
+        if isinstance(place, slice):
+            return tuple(self[number] for number in range(*place.indices(len(self))))
+        number = range(len(self))[place]
+        starts = []
+        for count, size in zip(reversed(self.counts), reversed(self.sizes), strict=True):
+            number, along = divmod(number, count)
+            starts.append(along * size)
+        region = tuple(
+            slice(start, min(start + size, n))
+            for start, size, n in zip(reversed(starts), self.sizes, self.coarse.shape, strict=True)
+        )
+        steps = level_steps(self.fine, self.coarse)
         source = tuple(
             slice(r.start * s, min(r.stop * s, n))
-            for r, s, n in zip(region, steps, fine.shape, strict=True)
+            for r, s, n in zip(region, steps, self.fine.shape, strict=True)
         )
-        yield region, source
+        return PyramidPart(region, source)
 
 
 def level_steps(fine: PyramidLevel, coarse: PyramidLevel) -> Shape:
     """Voxels of the finer level per voxel of the coarser one: 1 or 2 an axis."""
     return tuple(c // f for c, f in zip(coarse.factors, fine.factors, strict=True))
-
-
-def _blocks(shape: Shape, chunks: Shape) -> Iterator[Region]:
-    """Regions of several chunks along x, which together tile the shape."""
-    sizes = list(chunks)
-    while sizes[-1] < shape[-1] and 2 * int(np.prod(sizes)) <= _BLOCK_VOXELS // 8:
-        sizes[-1] *= 2
-    for start in product(*(range(0, n, c) for n, c in zip(shape, sizes, strict=True))):
-        yield tuple(slice(a, min(a + c, n)) for a, c, n in zip(start, sizes, shape, strict=True))

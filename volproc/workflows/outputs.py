@@ -21,9 +21,9 @@ from volproc.core.executor import Executor
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import ProductKind
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict import class_type
+from volproc.graph.predict_job import ProductKind
 from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
 from volproc.io.open import inspect
@@ -136,7 +136,7 @@ class Outputs:
         ledger = Ledger.begin(folder, description, restart=self.overwrite)
         finished = self._finished(ledger)
         lost = [a for kind, a in self.addresses.items() if kind not in finished and is_gone(a)]
-        if not (ledger.done(STAGE) and lost):
+        if not (lost and ledger.has_any(STAGE)):
             return ledger
         # Markers without their output would leave holes where blocks were done.
         text = f"the unfinished {', '.join(lost)} is gone: all blocks are done again"
@@ -156,7 +156,7 @@ class Outputs:
         runner : Executor
             Where blocks will run.
         """
-        is_new = not ledger.done(STAGE)
+        is_new = not ledger.has_any(STAGE)
         try:
             sinks = self._lay_out(
                 chunks=storage_chunks(chunks), is_new=is_new, finished=self._finished(ledger)

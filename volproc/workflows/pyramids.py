@@ -61,7 +61,8 @@ def build_pyramid(
     Notes
     -----
     Each level is read once, to make the next one of an eighth of its size. A part takes some four
-    million voxels of the level below.
+    million voxels of the level below. Parts are cut when they are begun: memory does not grow
+    with them.
     """
     pool = pool_of(executor, "cpu")
     for level, parts in enumerate(sink.pyramid(), start=1):
