@@ -17,6 +17,7 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import MANY_BLOCKS, WRITE_MULTIPLE, Plan, make_plan
 from volproc.plan.job import Job
 from volproc.plan.patches import PatchGrid
+from volproc.plan.wavefront import speed_up
 
 JOB = Job(
     shape=(300, 500, 400),
@@ -237,3 +238,18 @@ def test_planning_visits_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("num_classes", "expected"), [(2, 1), (256, 1), (257, 2)])
 def test_class_maps_take_the_smallest_type_that_holds_them(num_classes, expected) -> None:
     assert class_bytes(num_classes) == expected
+
+
+def test_blocks_stay_small_enough_for_all_workers_to_be_busy() -> None:
+    # Two blocks along y, one of them with nearly all patches: a second worker would have nothing
+    # to do.
+    job = replace(JOB, shape=(128, 192, 256), patch=(48, 48, 48), num_views=1)
+    alone, shared = make_plan(job, min_blocks=6), make_plan(job, min_blocks=6, num_workers=2)
+    assert speed_up(job.patch_grids, alone.grid, 2) < 1.5
+    assert speed_up(job.patch_grids, shared.grid, 2) >= 1.8
+    # Where even the smallest are too few, they are taken.
+    assert make_plan(job, num_workers=64).chunks == (WRITE_MULTIPLE,) * 3
+    on_device = replace(job, on_device=True)
+    assert make_plan(on_device, min_blocks=6, num_workers=2).chunks == make_plan(
+        on_device, min_blocks=6
+    ).chunks  # fmt: skip

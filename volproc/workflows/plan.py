@@ -211,6 +211,7 @@ def plan_head(
         host_limit=task.host_limit or int(psutil.virtual_memory().available // num_workers),
         device_limit=device_bytes(choose_device(task.settings.device)),
         min_blocks=min(MIN_BLOCKS * num_workers, prod(head.shape) // MIN_BLOCK_VOXELS),
+        num_workers=num_workers,
     )
 
 
