@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from volproc.core.arrays import Sink
 from volproc.core.errors import FormatError, ModelError, SpillError
 from volproc.core.types import whole
+from volproc.graph.block_finish import JointSums, finish_region
 from volproc.graph.block_pipeline import PieceWriter, SlabReader, cut_pieces
-from volproc.graph.block_predict import PredictJob, Product, finish_region, predict_block
+from volproc.graph.block_predict import predict_block
 from volproc.graph.predict import Settings, make_job
+from volproc.graph.predict_job import PredictJob, Product
 from volproc.graph.region_predict import predict_region
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
@@ -122,22 +124,27 @@ def predict_all(job: PredictJob) -> list[dict[str, Any]]:
 
 def sequential(job: PredictJob) -> dict[str, np.ndarray]:
     """All of a volume at once, one thing after the other."""
-    model = load_model(job.spec, job.device)
-    voxels, starts = job.source.read(whole(job.source.shape)), list(job.patches)
-    sums = Accumulator(whole(job.source.shape), job.inference, model.device)
+    (sweep,) = job.sweeps
+    model = load_model(sweep.spec, job.device)
+    voxels, starts = job.source.read(whole(job.source.shape)), list(sweep.patches)
+    sums = Accumulator(whole(job.source.shape), sweep.inference, model.device)
     patches = []
     for start in starts:
-        patch = np.zeros(job.inference.patch, np.float32)
+        patch = np.zeros(sweep.inference.patch, np.float32)
         before = [max(0, -a) for a in start]
         bounds = zip(start, patch.shape, strict=True)
         part = SCALING(voxels[tuple(slice(max(a, 0), a + p) for a, p in bounds)])
         where = zip(before, part.shape, strict=True)
         patch[tuple(slice(b, b + n) for b, n in where)] = part
         patches.append(patch)
-    for start, output in zip(starts, job.inference.run(model, patches, model.device), strict=True):
+    outputs = sweep.inference.run(model, patches, model.device)
+    for start, output in zip(starts, outputs, strict=True):
         sums.add(start, output)
     return finish_region(
-        job, whole(job.source.shape), sums, {p.kind: p.dtype for p in job.products}
+        job,
+        whole(job.source.shape),
+        JointSums(job, sums),
+        {p.kind: p.dtype for p in job.products},
     )
 
 
@@ -163,7 +170,7 @@ def test_bits_are_those_of_one_thing_after_the_other(
     expected = sequential(job)
     np.testing.assert_array_equal(stores[0].voxels, expected["classes"])
     np.testing.assert_array_equal(stores[1].voxels, expected["probabilities"])
-    assert sum(f["patches"] for f in facts) == len(job.patches)
+    assert sum(f["patches"] for f in facts) == len(job.sweeps[0].patches)
     written = np.zeros(shape, int)
     for piece in stores[0].pieces:
         written[piece] += 1
@@ -376,7 +383,7 @@ def test_all_batch_sizes_see_the_same_patches(spec, noise, tmp_path) -> None:
     for number in (1, 4, 7):
         store = Pieces(SHAPE, "u1", (8, 13, 11))
         job = make(spec, tmp_path, Voxels(noise), chunks=SHAPE, stores=(store,), batch_size=number)
-        assert len(job.patches) % 7
+        assert len(job.sweeps[0].patches) % 7
         predict_all(replace(job, spill=Spill(str(tmp_path / f"spill-{number}"))))
         found.append(store.voxels)
     np.testing.assert_array_equal(found[0], found[1])

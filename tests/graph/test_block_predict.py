@@ -7,8 +7,10 @@ import pickle
 import numpy as np
 import pytest
 
-from volproc.graph.block_predict import Product, predict_block, quantize
+from volproc.graph.block_finish import quantize
+from volproc.graph.block_predict import predict_block
 from volproc.graph.predict import Settings, make_job
+from volproc.graph.predict_job import Product
 from volproc.graph.predict_work import PredictWork
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
@@ -31,8 +33,8 @@ def job(volume_path, spec, tmp_path):
 def test_facts_add_up_to_the_plan(job) -> None:
     scaling = Scaling(40.0, 9.0)
     facts = [predict_block(job, scaling, index) for index in job.grid.indices()]
-    assert sum(f["patches"] for f in facts) == len(job.patches)
-    assert sum(f["passes"] for f in facts) == 4 * len(job.patches)
+    assert sum(f["patches"] for f in facts) == len(job.sweeps[0].patches)
+    assert sum(f["passes"] for f in facts) == 4 * len(job.sweeps[0].patches)
     assert all((f["bytes_read"] > 0) == (f["patches"] > 0) for f in facts)
     assert all(f["time_s"] > 0 for f in facts)
 
@@ -56,7 +58,7 @@ def test_a_block_leaves_strips_for_its_takers_only(job) -> None:
     scaling = Scaling(40.0, 9.0)
     for index in job.grid.indices():
         predict_block(job, scaling, index)
-        for taker in job.patches.neighbours(job.grid, index)[1]:
+        for taker in job.takers(index):
             strip = job.spill.take(index, taker)
             assert strip.dtype == np.int64
             assert strip.shape[0] == 3

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from volproc.core.errors import SpillError
-from volproc.graph.block_predict import PredictJob, Product, predict_block
+from volproc.graph.block_predict import predict_block
 from volproc.graph.predict import Settings, make_job
+from volproc.graph.predict_job import PredictJob, Product
 from volproc.graph.predict_work import PredictWork, read_batches, repair_block
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
@@ -37,7 +38,7 @@ def test_a_batch_is_halved_down_to_one_and_each_half_is_noted(job: PredictJob, t
     work: PredictWork | None = PredictWork(job, SCALING, notes=str(notes))
     sizes = []
     while work is not None:
-        sizes.append(work.job.inference.batch_size)
+        sizes.append(work.job.batch_size)
         work = work.smaller()
     assert sizes == [5, 2, 1]
     assert read_batches(notes) == [1, 2]
@@ -72,7 +73,7 @@ def test_a_repair_leaves_the_strips_for_others_alone(job: PredictJob) -> None:
     first = next(iter(job.grid.indices()))
     facts = repair_block(job, SCALING, first)
     assert facts["patches"] >= 1
-    taker = job.patches.neighbours(job.grid, first)[1][0]
+    taker = job.takers(first)[0]
     with pytest.raises(SpillError):
         job.spill.take(first, taker)
     predict_block(job, SCALING, first)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -12,145 +12,30 @@ import dask.array as da
 import numpy as np
 
 from volproc.core.arrays import Source, decoded_chunks
-from volproc.core.errors import ConfigError, DtypeError, ShapeError, nearest
+from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import PredictJob, Product, predict_block
+from volproc.graph.block_predict import predict_block
 from volproc.graph.layers import Graph, array_of, iterate_chunks, new_array, tree, unique_name
+from volproc.graph.predict_job import PredictJob, Product
 from volproc.graph.scaling import ScalingRule, lazy_scaling
 from volproc.graph.scratch import Scratch
+from volproc.graph.settings import Settings, as_models
 from volproc.graph.spill import Spill
 from volproc.io.chunk_files import ChunkFiles
 from volproc.models.devices import choose_device
 from volproc.models.loading import check_channels, read_spec
-from volproc.models.memory import activation_bytes, weight_bytes
 from volproc.models.normalization import Scaling
-from volproc.models.sliding import Blend, Inference
-from volproc.models.views import View, find_views
-from volproc.models.windows import WindowName
 from volproc.plan.block_memory import class_bytes
 from volproc.plan.inference import Plan, make_plan
-from volproc.plan.job import Job
 
 Output = Literal["classes", "probabilities"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a network is slid over a volume; what the result depends on, beside model and input.
-
-    Parameters
-    ----------
-    tta : str or sequence of View
-        Views of each patch, by the name of a set or one by one.
-    overlap : float
-        Part of a patch that it shares with the next, in [0, 1).
-    batch_size : int
-        Patches per forward pass.
-    blend : {"logits", "probabilities"}
-        What is averaged over views and patches.
-    window : {"gaussian", "constant"}
-        Blend weights.
-    sigma_scale : float
-        Width of the Gaussian, as a part of the patch's side.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    pad : bool
-        Pad a volume that is smaller than a patch, with its mean.
-    replace_nonfinite : float or None
-        What NaN and infinite voxels become; None refuses them.
-    """
-
-    tta: str | Sequence[View] = "none"
-    overlap: float = 0.25
-    batch_size: int = 1
-    blend: Blend = "logits"
-    window: WindowName = "gaussian"
-    sigma_scale: float = 0.125
-    device: str = "auto"
-    pad: bool = False
-    replace_nonfinite: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("blend", self.blend, ("logits", "probabilities")),
-            ("window", self.window, ("gaussian", "constant")),
-        ):
-            if value not in known:
-                msg = f'{name} is "{value}". Choose one of {", ".join(known)}.'
-                raise ConfigError(msg)
-        if self.batch_size < 1:
-            msg = f"a batch has at least one patch, got batch_size {self.batch_size}."
-            raise ConfigError(msg)
-        if not self.sigma_scale > 0:
-            msg = f"the Gaussian has a positive width, got sigma_scale {self.sigma_scale}."
-            raise ConfigError(msg)
-
-    def changed(self, options: Mapping[str, Any]) -> Settings:
-        """Return the settings with some of them replaced.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such setting; the nearest one is named.
-        """
-        known = [field.name for field in fields(self)]
-        for name in options:
-            if name not in known:
-                msg = f"there is no setting {name}: {nearest(name, known)}"
-                raise ConfigError(msg)
-        return replace(self, **options)
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        """Views of each patch."""
-        return find_views(self.tta) if isinstance(self.tta, str) else tuple(self.tta)
-
-    def inference(self, spec: ModelSpec) -> Inference:
-        """Bind the settings to a model."""
-        return Inference(
-            spec.patch,
-            spec.num_classes,
-            self.views,
-            batch_size=self.batch_size,
-            blend=self.blend,
-            window=self.window,
-            sigma_scale=self.sigma_scale,
-        )
-
-    def job(
-        self,
-        spec: ModelSpec,
-        *,
-        shape: Shape,
-        dtype: np.dtype[Any],
-        storage_chunks: Shape,
-        probability_bytes: int = 0,
-    ) -> Job:
-        """Sizes for the planner."""
-        on_device = choose_device(self.device).type == "cuda"
-        passing = activation_bytes(spec, batch_size=self.batch_size, on_device=on_device)
-        return Job(
-            shape=shape,
-            itemsize=dtype.itemsize,
-            storage_chunks=storage_chunks,
-            patch=spec.patch,
-            overlap=self.overlap,
-            num_views=len(self.views),
-            num_classes=spec.num_classes,
-            batch_size=self.batch_size,
-            probability_bytes=probability_bytes,
-            activation_bytes=passing,
-            weight_bytes=weight_bytes(spec),
-            on_device=on_device,
-            pad=self.pad,
-        )
-
-
 def predict(
     volume: Volume,
-    model: str | os.PathLike[str] | ModelSpec,
+    model: str | os.PathLike[str] | ModelSpec | Sequence[ModelSpec],
     *,
     output: Output = "classes",
     dtype: np.dtype[Any] | str | None = None,
@@ -169,8 +54,9 @@ def predict(
     ----------
     volume : Volume
         (z, y, x). A computed one is first written to scratch, chunk by chunk.
-    model : str, path or ModelSpec
-        A model file, or the name of embedded weights.
+    model : str, path, ModelSpec or sequence of ModelSpec
+        A model file, or the name of embedded weights; or several models, which are averaged. Their
+        classes are matched by name, in the order of the first, and each keeps its own patch.
     output : {"classes", "probabilities"}
         Class map, (z, y, x) uint8 or uint16; or probabilities, (c, z, y, x).
     dtype : dtype
@@ -204,7 +90,10 @@ def predict(
     bounded by the block, see `volproc.plan`.
     """
     chosen = (settings or Settings()).changed(options)
-    spec = model if isinstance(model, ModelSpec) else read_spec(os.fspath(model))
+    if isinstance(model, str | os.PathLike):
+        model = read_spec(os.fspath(model))
+    specs = as_models(model)
+    spec = specs[0]
     array = check_input(volume, spec)
     store = Scratch(scratch)
     name = unique_name("predict")
@@ -212,7 +101,7 @@ def predict(
     kind = _result_type(output, dtype, spec)
     plan = make_plan(
         chosen.job(
-            spec, shape=array.shape, dtype=array.dtype, storage_chunks=decoded_chunks(source)
+            specs, shape=array.shape, dtype=array.dtype, storage_chunks=decoded_chunks(source)
         ),
         chunks=chunks,
     )
@@ -221,7 +110,7 @@ def predict(
     cuts = (*lead, *plan.grid.dask_chunks)
     files = ChunkFiles(store.path("result"), cuts, kind, is_compressed=output == "classes")
     job = make_job(
-        source, spec, chosen, plan, Spill(store.path("spill")), (Product(output, files),)
+        source, specs, chosen, plan, Spill(store.path("spill")), (Product(output, files),)
     )
     rule = ScalingRule(spec, chosen.replace_nonfinite, volume.name)
     scaling_tasks, scaling = lazy_scaling(source, rule, prefix=name, after=after)
@@ -235,22 +124,22 @@ def predict(
 
 def make_job(
     source: Source,
-    spec: ModelSpec,
+    model: ModelSpec | Sequence[ModelSpec],
     settings: Settings,
     plan: Plan,
     spill: Spill,
     products: tuple[Product, ...],
 ) -> PredictJob:
     """Bind everything that the blocks of a prediction share."""
+    has_variance = any(product.kind == "variance" for product in products)
     return PredictJob(
         source=source,
         grid=plan.grid,
-        patches=plan.patches,
-        inference=settings.inference(spec),
-        spec=spec,
+        sweeps=settings.sweeps(model, plan.job.shape, has_variance=has_variance),
         device=str(choose_device(settings.device)),
         spill=spill,
         products=products,
+        is_apart=settings.is_apart(model, has_variance=has_variance),
     )
 
 
@@ -357,9 +246,9 @@ def _predict_once(
         predict_block(job, scaling, index)
     lead = chunk[: -len(index)]
     for giver in job.needs(index):
-        takers = job.patches.neighbours(job.grid, giver)[1]
-        if all(files.has_chunk((*lead, *taker)) for taker in takers):
-            job.spill.drop(giver)
+        if all(files.has_chunk((*lead, *taker)) for taker in job.takers(giver)):
+            for spill in job.spills:
+                spill.drop(giver)
 
 
 def _read_result(files: ChunkFiles, chunk: Index, done: Any, keep: Any) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 from volproc.core.errors import OutOfMemoryError, SpillError
 from volproc.core.types import Index, Region
 from volproc.graph import block_predict
-from volproc.graph.block_predict import PredictJob
-from volproc.graph.region_predict import predict_region, touching
+from volproc.graph.predict_job import PredictJob
+from volproc.graph.region_predict import count_passes, predict_region
 from volproc.io.chunk_files import write_bytes
 from volproc.io.omezarr_write import OmeZarrSink
 from volproc.io.stored_chunks import ChunkFolder, Stored
@@ -66,7 +66,7 @@ class PredictWork:
         # Out here the error is gone, and with it the arrays that its traceback held.
         release_memory()
         msg = (
-            f"{self.place(index)} with a batch of {self.job.inference.batch_size} found no memory "
+            f"{self.place(index)} with a batch of {self.job.batch_size} found no memory "
             f"on {self.job.device}: {text}"
         )
         raise OutOfMemoryError(msg)
@@ -79,14 +79,13 @@ class PredictWork:
         The network's kernels see another shape then, and the last bits of a voxel's sums may
         differ: about 1e-7 of the probabilities.
         """
-        half = self.job.inference.batch_size // 2
+        half = self.job.batch_size // 2
         if not half:
             return None
         if self.notes:
             path = Path(self.notes)
             write_bytes(path, json.dumps(sorted({*read_batches(path), half})).encode())
-        inference = replace(self.job.inference, batch_size=half)
-        return replace(self, job=replace(self.job, inference=inference))
+        return replace(self, job=self.job.with_batch_size(half))
 
     def place(self, index: Index) -> str:
         """Voxels of a block, for people."""
@@ -133,10 +132,10 @@ def repair_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, A
     outputs = predict_region(job, scaling, region, {p.kind: p.dtype for p in job.products})
     for product in job.products:
         product.store.write(region, outputs[product.kind])
-    patches = len(touching(job.patches, region))
+    patches, passes = count_passes(job, region)
     return {
         "patches": patches,
-        "passes": patches * job.inference.passes_per_patch,
+        "passes": passes,
         "repaired": 1,
         "time_s": time.perf_counter() - begin,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index, Region
-from volproc.graph.block_predict import PredictJob, ProductKind, cut_patches, finish_region
-from volproc.models.loading import load_model
+from volproc.graph.block_batches import BatchRunner, batches_of, cut_patch
+from volproc.graph.block_finish import ApartSums, JointSums, finish_region
+from volproc.graph.predict_job import PredictJob, ProductKind, union
 from volproc.models.normalization import Scaling
-from volproc.models.sliding import Accumulator
 from volproc.plan.patches import PatchGrid
 
 
@@ -46,15 +47,38 @@ def predict_region(
     Patches that reach over the region's border are computed whole, once for each region that
     they touch: `volproc.graph.block_predict` avoids that, at the price of an order among blocks.
     """
-    model = load_model(job.spec, job.device)
-    starts = touching(job.patches, region)
-    extent = job.patches.extent(starts)
-    sums = Accumulator(region, job.inference, model.device)
+    runner = BatchRunner(job)
+    starts = [touching(sweep.patches, region) for sweep in job.sweeps]
+    extent = union(
+        *(sweep.patches.extent(mine) for sweep, mine in zip(job.sweeps, starts, strict=True))
+    )
     scaled = scaling(job.source.read(extent))
-    cut = cut_patches(scaled, extent, starts, job.inference.patch)
-    for start, output in zip(starts, job.inference.run(model, cut, model.device), strict=True):
-        sums.add(start, output)
-    return finish_region(job, region, sums, dtypes)
+    cut = partial(cut_patch, scaled, extent)
+    if not job.is_apart:
+        sums = runner.new_sums(region)
+        for batch in batches_of(job.sweeps, starts):
+            runner.add(batch, sums, cut)
+        runner.largest.check()
+        return finish_region(job, region, JointSums(job, sums), dtypes)
+    kept = ApartSums(job, region, dtypes.keys())
+    for number in range(len(job.sweeps)):
+        sums = runner.new_sums(region)
+        mine = [starts[number] if i == number else [] for i in range(len(job.sweeps))]
+        for batch in batches_of(job.sweeps, mine):
+            runner.add(batch, sums, cut)
+        runner.largest.check()
+        kept.add(sums)
+    return finish_region(job, region, kept, dtypes)
+
+
+def count_passes(job: PredictJob, region: Region) -> tuple[int, int]:
+    """Patches that touch a region, and the passes through networks that they take."""
+    counts = [len(touching(sweep.patches, region)) for sweep in job.sweeps]
+    passes = sum(
+        count * sweep.inference.passes_per_patch
+        for count, sweep in zip(counts, job.sweeps, strict=True)
+    )
+    return sum(counts), passes
 
 
 def touching(patches: PatchGrid, region: Region) -> list[Index]:

@@ -312,7 +312,7 @@ def to_probabilities(mean: npt.NDArray[np.float32], *, blend: Blend) -> npt.NDAr
     not: the end of a row takes another path than its vectorised middle, so a softmax there would
     show the chunks in its last bit. For the same reason the classes are added one by one.
     """
-    out = np.exp(mean - mean.max(axis=0)) if blend == "logits" else mean.copy()
+    out = mean.copy() if blend == "probabilities" else np.exp(mean - mean.max(axis=0))
     total = out[0].copy()
     for channel in out[1:]:
         total += channel

@@ -19,8 +19,9 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor
 from volproc.core.types import Index, Region, region_shape
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import PredictJob, Product, predict_block
+from volproc.graph.block_predict import predict_block
 from volproc.graph.predict import check_input, class_type, make_job
+from volproc.graph.predict_job import PredictJob, Product, intersection, union
 from volproc.graph.run import run_stage
 from volproc.graph.spill import Spill
 from volproc.io.create import create
@@ -56,11 +57,13 @@ class CalibrateWork:
     def __call__(self, index: Index) -> dict[str, Any]:
         """Prepare what a run would find there, then predict the block."""
         job = self.job
-        warm_up(load_model(job.spec, job.device), batch_size=job.inference.batch_size)
+        for sweep in job.sweeps:
+            warm_up(load_model(sweep.spec, job.device), batch_size=job.batch_size)
         for giver in job.needs(index):
             strip = _shared(job, giver, index)
-            zeros = np.zeros((job.inference.num_classes, *region_shape(strip)), np.int64)
-            job.spill.give(giver, index, zeros)
+            zeros = np.zeros((job.num_classes, *region_shape(strip)), np.int64)
+            for spill in job.spills:
+                spill.give(giver, index, zeros)
         return predict_block(job, self.scaling, index)
 
 
@@ -183,8 +186,9 @@ def _small_plan(plan: Plan) -> Plan:
     while True:
         small = Plan(plan.job, tuple(chunks), plan.host_limit, plan.device_limit)
         passes = sum(
-            len(plan.patches.owned(small.grid[index].write)) * plan.job.num_views
+            len(patches.owned(small.grid[index].write)) * plan.job.num_views
             for index in choose_blocks(small, 1)
+            for patches in plan.job.patch_grids
         )
         axis = max(range(len(chunks)), key=lambda a: chunks[a])
         if passes <= MAX_PASSES or chunks[axis] <= WRITE_MULTIPLE:
@@ -244,9 +248,5 @@ def _job(task: SegmentTask, volume: Volume, spec: ModelSpec, plan: Plan) -> Iter
 
 def _shared(job: PredictJob, giver: Index, taker: Index) -> Region:
     """Part of one block's write region that another block's patches reach."""
-    extent = job.patches.extent(job.patches.owned(job.grid[giver].write))
-    write: Region = job.grid[taker].write
-    return tuple(
-        slice(max(e.start, w.start), min(e.stop, w.stop))
-        for e, w in zip(extent, write, strict=True)
-    )
+    # A region that one sweep does not reach takes zeros too: what counts is how long it takes.
+    return intersection(union(job.grid[giver].write, job.reach(giver)), job.grid[taker].write)

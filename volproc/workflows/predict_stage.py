@@ -9,8 +9,8 @@ from typing import Any
 from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor
 from volproc.core.types import Index
-from volproc.graph.block_predict import PredictJob
 from volproc.graph.ledger import Ledger
+from volproc.graph.predict_job import PredictJob
 from volproc.graph.predict_work import PredictWork
 from volproc.graph.run import run_stage
 from volproc.io.omezarr_write import OmeZarrSink
@@ -130,6 +130,7 @@ def _drop_spill(job: PredictJob) -> Callable[[Index, Any], None]:
 
     def collect(index: Index, facts: Any) -> None:
         for giver in job.needs(index):
-            job.spill.drop_strip(giver, index)
+            for spill in job.spills:
+                spill.drop_strip(giver, index)
 
     return collect

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from volproc.core.arrays import Source
 from volproc.core.types import Index, Region, Shape, region_shape
-from volproc.graph.block_predict import PredictJob, ProductKind
-from volproc.graph.region_predict import predict_region, touching
+from volproc.graph.predict_job import PredictJob, ProductKind
+from volproc.graph.region_predict import count_passes, predict_region
 from volproc.models.normalization import Scaling
 
 
@@ -114,7 +114,7 @@ class RegionWork:
         return {
             "region": [[s.start, s.stop] for s in region],
             "products": products,
-            "patches": len(touching(self.job.patches, region)),
+            "patches": count_passes(self.job, region)[0],
             "time_s": time.perf_counter() - begin,
         }
 

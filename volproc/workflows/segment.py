@@ -20,9 +20,9 @@ from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import Product, ProductKind
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict import Settings, check_input, make_job
+from volproc.graph.predict_job import Product, ProductKind
 from volproc.graph.predict_work import PredictWork, read_batches
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill

@@ -18,8 +18,8 @@ from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.volume import Volume
-from volproc.graph.block_predict import ProductKind
 from volproc.graph.predict import Settings, class_type, make_job
+from volproc.graph.predict_job import ProductKind
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
