@@ -1,9 +1,10 @@
 """One worker process against several on the same prediction.
 
-A noise volume goes through the embedded model, each worker with one thread. Workers are started and
-have loaded the network before the clock starts; strips between neighbouring blocks, the ledger and
-writing are inside. ``speedup`` is the figure to read, beside ``load``: how many processes wanted
-the processor before the run began. One JSON line a case.
+A noise volume goes through the embedded model, each worker with one thread and in the blocks that
+the plan chooses for so many workers. Workers are started and have loaded the network before the
+clock starts; strips between neighbouring blocks, the ledger and writing are inside. ``speedup`` is
+the figure to read, beside ``load``: how many processes wanted the processor before the run began.
+One JSON line a case.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.segment_memory import make_input
 from volproc.cluster import connect
 from volproc.cluster.local import THREAD_VARIABLES
 from volproc.core.events import Event
-from volproc.workflows.segment import SegmentTask, segment
+from volproc.workflows.segment import SegmentTask, plan_segment, segment
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class ScalingCase(Case):
     num_workers: int = 2
     """Workers that are held against one."""
 
-    side: int = 64
-    """Side of a block, voxels."""
+    side: int = 0
+    """Side of a block, voxels; 0 for the blocks that the plan chooses for so many workers."""
 
 
 class StageTime:
@@ -72,7 +73,7 @@ def measure(case: ScalingCase, parent: Path | None) -> dict[str, Any]:
             address=f"{folder}/volume.npy",
             output=f"{folder}/classes.zarr",
             voxel_size=10.0,
-            chunks=(case.side,) * 3,
+            chunks=(case.side,) * 3 if case.side else None,
             overwrite=True,
         )
         small = replace(
@@ -82,14 +83,17 @@ def measure(case: ScalingCase, parent: Path | None) -> dict[str, Any]:
             chunks=(48, 48, 48),
         )
         load = os.getloadavg()[0]
-        times = {n: predict_time(task, n, small) for n in (1, case.num_workers)}
+        counts = (1, case.num_workers)
+        times = {n: predict_time(task, n, small) for n in counts}
+        cuts = {n: plan_segment(task, num_workers=n).plan.grid.numblocks for n in counts}
     return {
         "case": asdict(case),
         "machine": machine(),
         "commit": commit(),
         "load": round(load, 2),
         "time_s": round(times[case.num_workers], 2),
-        "baselines": {"one_worker": {"time_s": round(times[1], 2)}},
+        "blocks": list(cuts[case.num_workers]),
+        "baselines": {"one_worker": {"time_s": round(times[1], 2), "blocks": list(cuts[1])}},
         "speedup": round(times[1] / times[case.num_workers], 3),
     }
 
@@ -99,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(128, 192, 256), metavar="N")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--side", type=int, default=64, help="side of a block, voxels")
+    parser.add_argument("--side", type=int, default=0, help="side of a block, voxels")
     parser.add_argument("--folder", type=Path, help="where files go; temporary by default")
     parser.add_argument("--tiny", action="store_true", help="seconds instead of minutes")
     options = parser.parse_args(argv)
