@@ -19,9 +19,9 @@ from volproc.reduce.centres_watershed import (
     merge_boxes,
     narrow_classes,
     open_classes,
-    reach_of,
     split_object,
 )
+from volproc.reduce.centres_window import reach_of
 
 SHAPE = (13, 15, 17)
 
@@ -42,16 +42,21 @@ def test_opening_is_that_of_scipy_class_by_class(seed) -> None:
         np.testing.assert_array_equal(opened == value, ndi.binary_opening(classes == value))
 
 
-def objects_of(opened: np.ndarray, value: int, filter_size: int) -> list[ObjectVoxels]:
+def objects_of(
+    opened: np.ndarray,
+    value: int,
+    filter_size: int,
+    voxel_size: tuple[float, ...] = (10.0, 10.0, 10.0),
+) -> list[ObjectVoxels]:
     """All objects of a class, each from no more of the map than it needs."""
     labels, count = ndi.label(opened == value)
-    reach = reach_of(filter_size)
+    reach = reach_of(filter_size, voxel_size)
     found = []
     for number, box in enumerate(ndi.find_objects(labels), start=1):
         places = np.flatnonzero(labels == number)
         view = tuple(
-            slice(max(0, s.start - reach), min(n, s.stop + reach))
-            for s, n in zip(box, opened.shape, strict=True)
+            slice(max(0, s.start - r), min(n, s.stop + r))
+            for s, n, r in zip(box, opened.shape, reach, strict=True)
         )
         found.append(
             split_object(
@@ -63,6 +68,7 @@ def objects_of(opened: np.ndarray, value: int, filter_size: int) -> list[ObjectV
                 upper=tuple(s.stop for s in box),
                 count=len(places),
                 filter_size=filter_size,
+                voxel_size=voxel_size,
             )
         )
     assert count == len(found)
@@ -84,6 +90,24 @@ def test_distances_and_markers_are_those_of_scipy(seed, filter_size) -> None:
         expected = markers.ravel()[one.places]
         ids = np.unique(expected[expected > 0])  # in the order of first voxels, as ours
         np.testing.assert_array_equal(ids[one.markers[one.markers > 0] - 1], expected[expected > 0])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([1, 4, 10]),
+    st.sampled_from([(20.0, 10.0, 10.0), (10.0, 10.0, 30.0), (15.0, 40.0, 10.0)]),
+)
+def test_where_voxels_are_no_cubes_distances_and_windows_are_counted_in_angstrom(
+    seed, filter_size, voxel_size
+) -> None:
+    opened = open_classes(clumps(seed))
+    distance = ndi.distance_transform_edt(opened == 1, sampling=voxel_size)
+    sides = [max(1, round(filter_size * 10.0 / size)) for size in voxel_size]
+    peaks = (ndi.maximum_filter(distance, size=sides) == distance) & (opened == 1)
+    for one in objects_of(opened, 1, filter_size, voxel_size):
+        np.testing.assert_allclose(np.sqrt(one.heights / 1024) * 10, distance.ravel()[one.places])
+        np.testing.assert_array_equal(one.markers > 0, peaks.ravel()[one.places])
 
 
 @settings(deadline=None, max_examples=40)

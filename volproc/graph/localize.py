@@ -157,6 +157,7 @@ def localize(
         ties=ties,
         border=border,
         max_object_voxels=max_object_voxels,
+        voxel_size=classes.voxel_size,
     )
     array = check_mask(classes, rule.connectivity)
     if array.ndim != 3:

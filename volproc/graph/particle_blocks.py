@@ -30,9 +30,9 @@ from volproc.reduce.centres_watershed import (
     merge_regions,
     narrow_classes,
     open_classes,
-    reach_of,
     split_object,
 )
+from volproc.reduce.centres_window import reach_of
 from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
@@ -137,9 +137,10 @@ def _split_batch(
     """Read the box of several objects, or of halves of them where that is too large."""
     if not len(objects):
         return []
-    reach = reach_of(rule.filter_size)
-    box = tuple(map(slice, objects.lower.min(axis=0).tolist(), objects.upper.max(axis=0).tolist()))
-    region = widen(box, reach, shape)
+    reach = reach_of(rule.filter_size, rule.voxel_size)
+    start = np.maximum(objects.lower.min(axis=0) - reach, 0)
+    stop = np.minimum(objects.upper.max(axis=0) + reach, shape)
+    region = tuple(map(slice, start.tolist(), stop.tolist()))
     if len(objects) > 1 and prod(region_shape(region)) > BATCH_VOXELS:
         half = len(objects) // 2
         parts = (np.arange(half), np.arange(half, len(objects)))
@@ -169,6 +170,7 @@ def _split_batch(
                 upper=tuple(upper.tolist()),
                 count=int(objects.count[row]),
                 filter_size=rule.filter_size,
+                voxel_size=rule.voxel_size,
             )
         )
     return voxels

@@ -14,7 +14,8 @@ from volproc.core.errors import ConfigError, nearest
 from volproc.core.points import Points, concat_points
 from volproc.core.types import Shape
 from volproc.reduce.centres import away_from_border, merge_near, size_limits
-from volproc.reduce.centres_watershed import MAX_CLASSES, Regions, reach_of
+from volproc.reduce.centres_watershed import MAX_CLASSES, Regions
+from volproc.reduce.centres_window import reach_of, steps_of
 from volproc.reduce.tables import ObjectTable
 
 Method = Literal["watershed", "centre-of-mass"]
@@ -52,6 +53,8 @@ class ParticleRule:
         Centres nearer to a face than this part of the volume's size are left out.
     max_object_voxels : int
         Largest box that one task may hold.
+    voxel_size : tuple of float
+        Å per voxel, (z, y, x): where they differ, a particle is thick in Å, not in voxels.
     """
 
     classes: Mapping[str, tuple[int, float]]
@@ -63,6 +66,7 @@ class ParticleRule:
     ties: Ties = "scikit-image"
     border: float = 0.005
     max_object_voxels: int = MAX_OBJECT_VOXELS
+    voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -82,6 +86,7 @@ def make_rule(
     ties: Ties = "scikit-image",
     border: float = 0.005,
     max_object_voxels: int = MAX_OBJECT_VOXELS,
+    voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> ParticleRule:
     """Check what a particle is.
 
@@ -93,6 +98,8 @@ def make_rule(
         That of the method in `RADIUS_MAX_SCALES` if not given.
     radius_min_scale, method, connectivity, filter_size, ties, border, max_object_voxels
         As in `ParticleRule`.
+    voxel_size : tuple of float
+        Of the map, Å; only how its numbers differ matters.
 
     Raises
     ------
@@ -140,6 +147,8 @@ def make_rule(
         ties,
         border,
         max_object_voxels,
+        # One text for all cubes: killed runs are known by it, and headers round.
+        (1.0, 1.0, 1.0) if len(set(steps_of(voxel_size)[0])) == 1 else tuple(voxel_size),
     )
     if len(rule.values) > MAX_CLASSES:
         msg = f"at most {MAX_CLASSES} classes are localized at once, got {len(rule.values)}."

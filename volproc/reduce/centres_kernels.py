@@ -87,10 +87,11 @@ def fill_object(view: Array, lower: Array, begin: Array, member: Array, size: in
 
 
 @njit(cache=True, nogil=True)
-def _sweep(squared: Array, before: Array, after: Array) -> Array:
+def _sweep(squared: Array, before: Array, after: Array, weight: int) -> Array:
     """Least sum of the squares in a line and the squared steps to them, along the middle axis.
 
-    ``before`` and ``after`` say whether there is background beyond the ends of the lines.
+    ``before`` and ``after`` say whether there is background beyond the ends of the lines;
+    ``weight`` is the square of a step.
     """
     out = np.empty_like(squared)
     planes, length, lines = squared.shape
@@ -99,29 +100,29 @@ def _sweep(squared: Array, before: Array, after: Array) -> Array:
             for j in range(lines):
                 best = squared[p, i, j]
                 step = np.int32(1)
-                while step * step < best:
+                while step * step * weight < best:
                     low, high = i - step, i + step
                     if low < -1 and high > length:
                         break
                     if low >= 0:
-                        best = min(best, squared[p, low, j] + step * step)
+                        best = min(best, squared[p, low, j] + step * step * weight)
                     elif low == -1 and before:
-                        best = min(best, step * step)
+                        best = min(best, step * step * weight)
                     if high < length:
-                        best = min(best, squared[p, high, j] + step * step)
+                        best = min(best, squared[p, high, j] + step * step * weight)
                     elif high == length and after:
-                        best = min(best, step * step)
+                        best = min(best, step * step * weight)
                     step += np.int32(1)
                 out[p, i, j] = best
     return out
 
 
 @njit(cache=True, nogil=True)
-def squared_distance(member: Array, before: Array, after: Array) -> Array:
-    """Squared Euclidean distance to the background, voxels, of each voxel of an object's box.
+def squared_distance(member: Array, before: Array, after: Array, weights: Array) -> Array:
+    """Squared Euclidean distance to the background of each voxel of an object's box.
 
     ``before`` and ``after`` (3,) say whether the box has background beyond its faces; where the
-    crop ends there, it has none.
+    crop ends there, it has none. ``weights`` (3,) are the squares of a step along z, y and x.
     """
     depth, height, width = member.shape
     squared = np.zeros((depth, height, width), np.int32)
@@ -130,43 +131,48 @@ def squared_distance(member: Array, before: Array, after: Array) -> Array:
             for x in range(width):
                 if member[z, y, x]:
                     squared[z, y, x] = FAR * FAR
-    rows = _sweep(squared.reshape(depth * height, width, 1), before[2], after[2])
-    planes = _sweep(rows.reshape(depth, height, width), before[1], after[1])
-    whole = _sweep(planes.reshape(1, depth, height * width), before[0], after[0])
+    rows = _sweep(squared.reshape(depth * height, width, 1), before[2], after[2], weights[2])
+    planes = _sweep(rows.reshape(depth, height, width), before[1], after[1], weights[1])
+    whole = _sweep(planes.reshape(1, depth, height * width), before[0], after[0], weights[0])
     return whole.reshape(depth, height, width)
 
 
 @njit(cache=True, nogil=True)
-def _is_hidden_inside(squared: Array, z: int, y: int, x: int, low: int, high: int) -> bool:
+def _is_hidden_inside(squared: Array, z: int, y: int, x: int, low: Array, high: Array) -> bool:
     """Whether a voxel of the window, within the object's box, is farther from the background."""
     mine = squared[z, y, x]
     for i in range(6):  # decides most voxels, if the window has these neighbours
         a, b, c = z + STEPS[i, 0], y + STEPS[i, 1], x + STEPS[i, 2]
-        if (low if i < 3 else high) > 0:
+        if (low[i] if i < 3 else high[5 - i]) > 0:
             if a < 0 or b < 0 or c < 0:
                 continue
             if a >= squared.shape[0] or b >= squared.shape[1] or c >= squared.shape[2]:
                 continue
             if squared[a, b, c] > mine:
                 return True
-    for a in range(max(0, z - low), min(squared.shape[0], z + high + 1)):
-        for b in range(max(0, y - low), min(squared.shape[1], y + high + 1)):
-            for c in range(max(0, x - low), min(squared.shape[2], x + high + 1)):
+    for a in range(max(0, z - low[0]), min(squared.shape[0], z + high[0] + 1)):
+        for b in range(max(0, y - low[1]), min(squared.shape[1], y + high[1] + 1)):
+            for c in range(max(0, x - low[2]), min(squared.shape[2], x + high[2] + 1)):
                 if squared[a, b, c] > mine:
                     return True
     return False
 
 
 @njit(cache=True, nogil=True)
-def _exceeds(view: Array, value: int, z: int, y: int, x: int, squared: int) -> bool:
+def _exceeds(view: Array, value: int, z: int, y: int, x: int, squared: int, weights: Array) -> bool:
     """Whether a voxel of a class is farther from the background than a squared distance."""
-    reach = int(np.sqrt(squared))
-    for a in range(max(0, z - reach), min(view.shape[0], z + reach + 1)):
-        for b in range(max(0, y - reach), min(view.shape[1], y + reach + 1)):
-            for c in range(max(0, x - reach), min(view.shape[2], x + reach + 1)):
+    deep, high, wide = weights[0], weights[1], weights[2]
+    p, q, r = (
+        int(np.sqrt(squared / deep)),
+        int(np.sqrt(squared / high)),
+        int(np.sqrt(squared / wide)),
+    )
+    for a in range(max(0, z - p), min(view.shape[0], z + p + 1)):
+        for b in range(max(0, y - q), min(view.shape[1], y + q + 1)):
+            for c in range(max(0, x - r), min(view.shape[2], x + r + 1)):
                 if view[a, b, c] == value:
                     continue
-                if (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2 <= squared:
+                if deep * (a - z) ** 2 + high * (b - y) ** 2 + wide * (c - x) ** 2 <= squared:
                     return False
     return True
 
@@ -178,8 +184,9 @@ def _is_hidden_outside(
     lower: Array,
     place: Array,
     squared: int,
-    low: int,
-    high: int,
+    low: Array,
+    high: Array,
+    weights: Array,
 ) -> bool:
     """Whether a voxel of another object of the class, in the window, is farther from background.
 
@@ -188,12 +195,13 @@ def _is_hidden_outside(
     """
     z, y, x = place[0], place[1], place[2]
     value = view[z, y, x]
-    for a in range(max(0, z - low), min(view.shape[0], z + high + 1)):
-        for b in range(max(0, y - low), min(view.shape[1], y + high + 1)):
-            for c in range(max(0, x - low), min(view.shape[2], x + high + 1)):
+    for a in range(max(0, z - low[0]), min(view.shape[0], z + high[0] + 1)):
+        for b in range(max(0, y - low[1]), min(view.shape[1], y + high[1] + 1)):
+            for c in range(max(0, x - low[2]), min(view.shape[2], x + high[2] + 1)):
                 if view[a, b, c] != value:
                     continue
-                if (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2 <= squared:
+                apart = weights[0] * (a - z) ** 2 + weights[1] * (b - y) ** 2
+                if apart + weights[2] * (c - x) ** 2 <= squared:
                     continue
                 u, v, w = a - lower[0], b - lower[1], c - lower[2]
                 if (
@@ -206,16 +214,25 @@ def _is_hidden_outside(
                     and member[u, v, w]
                 ):
                     continue
-                if _exceeds(view, value, a, b, c, squared):
+                if _exceeds(view, value, a, b, c, squared, weights):
                     return True
     return False
 
 
 @njit(cache=True, nogil=True)
 def mark_centres(
-    view: Array, member: Array, lower: Array, squared: Array, low: int, high: int, alone: bool
+    view: Array,
+    member: Array,
+    lower: Array,
+    squared: Array,
+    low: Array,
+    high: Array,
+    weights: Array,
+    alone: bool,
 ) -> tuple[Array, int]:
     """Number the groups of voxels that are farthest from the background in their windows.
+
+    A window has ``low`` voxels before and ``high`` after its own along z, y and x.
 
     Returns
     -------
@@ -234,7 +251,7 @@ def mark_centres(
                     continue
                 place[0], place[1], place[2] = z + lower[0], y + lower[1], x + lower[2]
                 if not alone and _is_hidden_outside(
-                    view, member, lower, place, squared[z, y, x], low, high
+                    view, member, lower, place, squared[z, y, x], low, high, weights
                 ):
                     continue
                 markers[z, y, x] = -1

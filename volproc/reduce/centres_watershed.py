@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from volproc.reduce.centres_kernels import (
     open_map,
     squared_distance,
 )
+from volproc.reduce.centres_window import steps_of, window_of
 
 Ints = npt.NDArray[np.int64]
 ClassMap = npt.NDArray[np.uint8]
@@ -40,6 +40,9 @@ NOWHERE = 2**62
 
 MAX_FLOODED_VOXELS = 2**31 - 1
 """Voxels that can be flooded together: their rows are numbers of 32 bits."""
+
+SCORE_UNITS = 65535
+"""What a probability of one is as a whole number, so that sums do not depend on their order."""
 
 BYTES_A_BOX_VOXEL = 32
 """Memory for splitting an object, for each voxel of its box."""
@@ -61,12 +64,18 @@ class Regions:
     sums: Ints
     """Sums of the voxels' coordinates, (n, 3), in voxels of the volume."""
 
+    scores: Ints | None = None
+    """Sums of the voxels' probabilities, (n,), in `SCORE_UNITS`, where there are any."""
+
     def __len__(self) -> int:
         return len(self.first)
 
     def select(self, rows: npt.NDArray[Any]) -> Regions:
         """Rows picked by a boolean mask or by indices."""
-        return Regions(self.classes[rows], self.first[rows], self.count[rows], self.sums[rows])
+        scores = None if self.scores is None else self.scores[rows]
+        return Regions(
+            self.classes[rows], self.first[rows], self.count[rows], self.sums[rows], scores
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +96,9 @@ class ObjectVoxels:
 
     num_markers: int
     """m."""
+
+    scores: npt.NDArray[np.uint16] | None = None
+    """Probability of each voxel, (n,), in `SCORE_UNITS`, where there are any."""
 
 
 def narrow_classes(classes: npt.NDArray[Any], values: Sequence[int]) -> ClassMap:
@@ -151,31 +163,6 @@ def open_classes(classes: ClassMap) -> ClassMap:
     return opened
 
 
-def reach_of(filter_size: int) -> int:
-    """Voxels around an object's box that can hide one of its peaks, or tell whether they do.
-
-    Half a window, and the ball around a voxel of another object in there.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such window.
-
-    Examples
-    --------
-    >>> reach_of(10)
-    14
-    """
-    if filter_size < 1:
-        msg = (
-            f"the window in which a peak is the greatest has {filter_size} voxels. Give at least "
-            "1; 10 is usual."
-        )
-        raise ConfigError(msg)
-    half = filter_size // 2
-    return max(1, half + ceil(sqrt(3) * half))  # the distance looks one voxel beyond the box
-
-
 def split_object(
     view: ClassMap,
     *,
@@ -186,6 +173,7 @@ def split_object(
     upper: Shape,
     count: int,
     filter_size: int,
+    voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> ObjectVoxels:
     """Find the markers of one object: where it is thickest.
 
@@ -206,6 +194,9 @@ def split_object(
     filter_size : int
         Side of the cubic window in which a marker is the greatest; of an even one the smaller
         half lies behind the voxel.
+    voxel_size : tuple of float
+        Lengths of a voxel, (z, y, x), in any unit: where they differ, distances and the window
+        are counted in the smallest.
 
     Returns
     -------
@@ -214,7 +205,8 @@ def split_object(
 
     Notes
     -----
-    Distances are exact and whole: squares of voxels. A peak is a voxel that none of its window
+    Distances are exact and whole: squares of voxels, or of 1/1024 of them where voxels are no
+    cubes. A peak is a voxel that none of its window
     exceeds, also none of other objects of the class; touching peaks are one marker. Memory:
     `BYTES_A_BOX_VOXEL` for each voxel of the object's box.
     """
@@ -223,12 +215,16 @@ def split_object(
     begin = np.array(np.unravel_index(first, shape), np.int64) - np.array(offset, np.int64)
     member = np.zeros(stop - start, np.uint8)
     fill_object(view, start, begin, member, count)
-    squared = squared_distance(member, start > 0, stop < np.array(view.shape))
+    weights = np.array(steps_of(voxel_size)[0], np.int64)
+    squared = squared_distance(member, start > 0, stop < np.array(view.shape), weights)
     value = int(view[tuple(begin)])
     is_alone = int(np.count_nonzero(view == value)) == count
-    behind = filter_size // 2
-    before = filter_size - 1 - behind
-    markers, num_markers = mark_centres(view, member, start, squared, behind, before, is_alone)
+    window = np.array(window_of(filter_size, voxel_size), np.int64)
+    behind = window // 2
+    ahead = window - 1 - behind
+    markers, num_markers = mark_centres(
+        view, member, start, squared, behind, ahead, weights, is_alone
+    )
     local = np.flatnonzero(member)
     z, y, x = np.unravel_index(local, member.shape)
     z, y, x = z + lower[0], y + lower[1], x + lower[2]
@@ -286,6 +282,7 @@ def merge_regions(parts: Sequence[Regions]) -> Regions:
         np.concatenate([p.first for p in every]),
         np.concatenate([p.count for p in every]),
         np.concatenate([p.sums for p in every]),
+        None if any(p.scores is None for p in parts) else _joined([p.scores for p in parts]),
     )
     return joined.select(np.lexsort((joined.first, joined.classes)))
 
@@ -295,7 +292,7 @@ def _flood_class(
 ) -> Regions:
     """Flood objects of one class together."""
     one = join_voxels(objects)
-    places, heights, markers = one.places, one.heights, one.markers
+    places, heights, markers, scores = one.places, one.heights, one.markers, one.scores
     if len(places) > MAX_FLOODED_VOXELS:
         msg = (
             f"{len(places)} voxels are to be flooded together, the limit is {MAX_FLOODED_VOXELS}. "
@@ -305,13 +302,17 @@ def _flood_class(
     if (np.diff(places) < 0).any():
         order = np.argsort(places, kind="stable")
         places, heights, markers = places[order], heights[order], markers[order]
+        scores = None if scores is None else scores[order]
     first = np.zeros(one.num_markers, np.int64)
     marked = np.flatnonzero(markers)[::-1]  # the first voxel of each marker is written last
     first[markers[marked] - 1] = places[marked]
     markers = markers.copy()
     flood_voxels(places, heights, markers, shape[1], shape[2], in_raster_order)
     count, sums = sum_regions(places, markers, one.num_markers, shape[1], shape[2])
-    return Regions(np.full(one.num_markers, value, np.int64), first, count, sums)
+    totals = None
+    if scores is not None:  # sums of whole numbers are exact below 2**53
+        totals = np.bincount(markers, scores, one.num_markers + 1)[1:].astype(np.int64)
+    return Regions(np.full(one.num_markers, value, np.int64), first, count, sums, totals)
 
 
 def join_voxels(objects: Sequence[ObjectVoxels]) -> ObjectVoxels:
@@ -330,4 +331,10 @@ def join_voxels(objects: Sequence[ObjectVoxels]) -> ObjectVoxels:
         np.concatenate([one.heights for one in objects]),
         np.concatenate(markers),
         int(counts.sum()),
+        None if any(o.scores is None for o in objects) else _joined([o.scores for o in objects]),
     )
+
+
+def _joined(parts: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any]:
+    """Columns one after the other; none of them is missing."""
+    return np.concatenate([np.zeros(0, np.int64), *(p for p in parts if p is not None)])

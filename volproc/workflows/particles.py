@@ -158,6 +158,7 @@ def localize(
     rule = make_rule(
         radii,
         class_values=values,
+        voxel_size=volume.voxel_size,
         **{name: getattr(task, name) for name in RULE_OPTIONS},
     )
     source = volume.source

@@ -72,7 +72,12 @@ def verify_picks(
         task = _task(record, input_address)
         volume = task.open()
         source = _same_source(record, volume, is_moved=bool(input_address))
-        rule = make_rule(task.radii, class_values=task.class_values, **record["rule"])
+        rule = make_rule(
+            task.radii,
+            class_values=task.class_values,
+            voxel_size=volume.voxel_size,
+            **record["rule"],
+        )
     except (KeyError, TypeError) as error:
         msg = (
             f"{record_path(output)} says too little to verify the picks: {error!r}. Localize again "
