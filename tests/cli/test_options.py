@@ -1,12 +1,9 @@
 """Shared options: how words become values, and what runs the work."""
 
-from pathlib import Path
-
 import click
 import pytest
 
-from volproc.cli.options import Sizes, VoxelSize, open_cluster
-from volproc.core.errors import ClusterError, ConfigError
+from volproc.cli.options import Sizes, VoxelSize
 
 
 @pytest.mark.parametrize(
@@ -29,23 +26,3 @@ def test_sizes_are_whole_numbers_of_voxels() -> None:
     for text in ("0,1,2", "1.5", "a", ""):
         with pytest.raises(click.BadParameter, match="is not a size"):
             Sizes().convert(text, None, None)
-
-
-def test_a_cluster_comes_from_a_word_or_a_file(tmp_path: Path) -> None:
-    with open_cluster("threads", workers=2) as session:
-        assert session.num_workers == 2
-    file = tmp_path / "cluster.yaml"
-    file.write_text("cluster: threads\nnum_workers: 3\n")
-    with open_cluster(str(file)) as session:
-        assert session.num_workers == 3
-    with open_cluster(str(file), workers=1) as session:
-        assert session.num_workers == 1
-
-
-def test_a_wrong_cluster_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "cluster.yaml"
-    file.write_text("workers: 3\n")
-    with pytest.raises(ConfigError, match='unknown key "workers"'), open_cluster(str(file)):
-        pass
-    with pytest.raises(ClusterError, match="is not a cluster"), open_cluster("kubernetes"):
-        pass

@@ -38,6 +38,20 @@ def test_a_shape_is_planned_without_a_file(here: Path, capsys) -> None:
     assert "16 under way" in out
 
 
+def test_a_plan_is_for_the_cluster_that_a_run_would_have(here: Path, capsys) -> None:
+    (here / "slurm.yaml").write_text(
+        "cluster: slurm\ninterface: ib0\n"
+        "gpu: {jobs: 3, walltime_h: 1, memory_gib: 2}\n"
+        "cpu: {jobs: 9, walltime_h: 1, memory_gib: 640}\n"
+    )
+    assert plan("--shape", "2048", "--cluster", "slurm.yaml") == 0
+    out = capsys.readouterr().out
+    assert "6 under way at a time" in out
+    assert "of 1.84 GB" in out, "nine tenths of what a worker in the job may use"
+    assert plan("--shape", "2048", "--cluster", "local", "--workers", "5") == 0
+    assert "10 under way at a time" in capsys.readouterr().out
+
+
 def test_many_inputs_are_planned_together(here: Path, capsys) -> None:
     before = sorted(here.iterdir())
     assert plan("noise*.npy", "-vs", "10", "-o", "out/") == 0
@@ -55,7 +69,7 @@ def test_one_broken_input_of_many_is_named_and_fails_the_plan(here: Path, capsys
 
 def test_blocks_are_measured_where_that_is_asked_for(here: Path, capsys) -> None:
     before = sorted(here.iterdir())
-    assert plan("noise0.npy", "-vs", "10", "--calibrate", "-q") == 0
+    assert plan("noise0.npy", "-vs", "10", "--calibrate", "-q", "--workers", "2") == 0
     assert "a pass, measured on 1 block" in capsys.readouterr().out
     assert plan("noise*.npy", "-vs", "10", "--calibrate", "-q") == 0
     assert "a pass, measured on 1 block" in capsys.readouterr().out

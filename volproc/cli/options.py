@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from volproc.core.events import Event, Observer
-
-if TYPE_CHECKING:
-    from volproc.cluster.session import Session
-    from volproc.config.cluster import ClusterConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -185,7 +180,7 @@ def cluster_options(function: F) -> F:
         click.option(
             "--workers",
             type=click.IntRange(min=1),
-            help="Threads or processes; one a core or GPU by default.",
+            help="Threads or processes of --cluster; one a core or GPU by default.",
         ),
         click.option(
             "--cluster",
@@ -206,72 +201,33 @@ def pick_selection(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def open_cluster(
-    where: str | None = None,
-    *,
-    workers: int | None = None,
-    memory_limit: int | None = None,
-    config: ClusterConfig | None = None,
-) -> Iterator[Session]:
-    """Start or reach what runs the work, and stop it at the end.
+def run_options(options: dict[str, Any], *, plans_memory: bool = False) -> Iterator[dict[str, Any]]:
+    """Take what runs the work and what is said of it out of options, and give what workflows take.
 
     Parameters
     ----------
-    where : str
-        Value of ``--cluster``.
-    workers : int
-        Value of ``--workers``.
-    memory_limit : int
-        Value of ``--memory-limit``, bytes.
-    config : ClusterConfig
-        What a file says; options win over it, and so does a YAML file given as ``where``.
-
-    Raises
-    ------
-    ClusterError, ConfigError
-        If it cannot be started or reached, or the file is wrong.
-    """
-    from volproc.cli.cluster import job_pools, network_of
-    from volproc.cluster import connect
-    from volproc.config.cluster import ClusterConfig
-    from volproc.config.loading import load
-
-    settings = config or ClusterConfig()
-    if where is not None and where.endswith((".yaml", ".yml")):
-        settings, where = load(where, ClusterConfig), None
-    with connect(
-        where or settings.cluster,
-        num_workers=workers or settings.num_workers,
-        threads_per_worker=settings.threads_per_worker,
-        memory_limit=memory_limit or settings.memory_limit_bytes,
-        dashboard_address=settings.dashboard_address,
-        timeout_s=settings.timeout_s,
-        network=network_of(settings),
-        pools=job_pools(settings),
-        log_folder=settings.log_folder,
-        period_s=settings.period_s,
-    ) as session:
-        # What fails on a cluster comes back as the error of a block; its own log would only
-        # repeat that between the progress bars.
-        for name in ("distributed", "distributed.client", "distributed.nanny"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield session
-
-
-@contextmanager
-def run_options(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Take what runs the work and what is said of it out of options, and give what workflows take.
+    options : dict
+        Of a command with `cluster_options` and `quiet_option`.
+    plans_memory : bool
+        Whether the command keeps to ``--memory-limit`` without worker processes too.
 
     Yields
     ------
     arguments : dict
         ``executor`` and ``observe``.
+
+    Raises
+    ------
+    click.UsageError
+        If sizes of workers are given where there are none.
     """
+    from volproc.cli.cluster_run import check_sizes, open_cluster
     from volproc.cluster.performance import report_performance
 
     where, report = options.pop("cluster"), options.pop("performance_report")
     limits = {name: options.pop(name) for name in ("workers", "memory_limit")}
     config = options.pop("config_run", None)
+    check_sizes(where, **limits, config=config, plans_memory=plans_memory)
     with (
         watch_options(options) as observe,
         open_cluster(where, **limits, config=config) as session,

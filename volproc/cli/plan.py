@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,9 +37,9 @@ NOWHERE = "volume"
 def plan(**options: Any) -> int:
     """Say what "volproc segment semantic" would take, from heads of files alone.
 
-    Prints blocks, patches, tasks, bytes read and written, scratch, and peak memory part by part. Of
-    many inputs each head is read once and each kind of volume is planned once. The exit status is 1
-    if it cannot be done.
+    Prints blocks, patches, tasks, bytes read and written, scratch, and peak memory, for the workers
+    that --cluster would have, or as many as --workers says. Of many inputs each head is read once
+    and each kind of volume is planned once. The exit status is 1 if it cannot be done.
     """
     made_up = {name: options.pop(name) for name in ("shape", "dtype", "storage_chunks")}
     wants_rate = options.pop("calibrate")
@@ -50,7 +51,8 @@ def plan(**options: Any) -> int:
             msg = f"{flag} describes a volume that does not exist: give its --shape too."
             raise click.UsageError(msg)
     tasks, config, is_dataset = make_tasks(options)
-    num_workers = options["workers"] or config.run.num_workers or 1
+    num_workers, memory = _sizes(options, config)
+    tasks = [replace(task, host_limit=task.host_limit or memory) for task in tasks]
     if is_dataset:
         return _plan_many(tasks, config, options, num_workers, wants_rate=wants_rate)
     from volproc.workflows.segment import plan_segment
@@ -111,18 +113,52 @@ def _plan_shape(options: dict[str, Any], made_up: dict[str, Any], *, wants_rate:
         min(c, n) for c, n in zip(made_up["storage_chunks"] or (128,) * 3, shape, strict=True)
     )
     head = Head(shape, dtype, chunks, chunks)
-    workers = options["workers"] or config.run.num_workers or 1
+    workers, memory = _sizes(options, config)
+    task = replace(task, host_limit=task.host_limit or memory)
     found = plan_run(task, task.read_model(), head, num_workers=workers)
     click.echo(found.explain())
     found.validate()
     return 0
 
 
+def _sizes(options: dict[str, Any], config: SegmentConfig) -> tuple[int, int | None]:
+    """Workers that a run would have, and the memory of each where a limit is known."""
+    from volproc.cli.cluster import job_pools
+    from volproc.cli.cluster_run import HERE, cluster_settings, open_cluster
+    from volproc.core.executor import memory_of_call, pool_of
+
+    settings = cluster_settings(options["cluster"], config.run)
+    workers = options["workers"] or settings.num_workers
+    if settings.cluster in HERE:
+        return workers or 1, None
+    from volproc.cluster.sizes import expect_sizes  # loads distributed
+
+    found = expect_sizes(
+        settings.cluster,
+        num_workers=workers,
+        threads_per_worker=settings.threads_per_worker,
+        memory_limit=settings.memory_limit_bytes,
+        pools=job_pools(settings),
+    )
+    if found is not None:
+        return found
+    with open_cluster(options["cluster"], config=config.run) as session:
+        pool = pool_of(session, "gpu")
+        return workers or pool.num_workers, memory_of_call(pool)
+
+
 def _measure(
     task: SegmentTask, found: SegmentPlan, config: SegmentConfig, options: dict[str, Any]
 ) -> Rate:
     """Measure the speed where the run would be."""
+    from volproc.cli.cluster_run import HERE, cluster_settings
     from volproc.workflows.calibrate import calibrate
 
-    with run_options({**options, "config_run": config.run}) as how:
+    if cluster_settings(options["cluster"], config.run).cluster in HERE:
+        # Planned for so many workers, measured in this process.
+        config = config.model_copy(
+            update={"run": config.run.model_copy(update={"num_workers": None})}
+        )
+        options = {**options, "workers": None}
+    with run_options({**options, "config_run": config.run}, plans_memory=True) as how:
         return calibrate(task, found, **how)

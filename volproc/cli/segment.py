@@ -135,7 +135,7 @@ def semantic(**options: Any) -> int:
 
     resume = check_resume(options)
     tasks, config, is_dataset = make_tasks(options)
-    with run_options({**options, "config_run": config.run}) as how:
+    with run_options({**options, "config_run": config.run}, plans_memory=True) as how:
         if is_dataset:
             return show_dataset(run_dataset(tasks, resume=resume, **how))
         (task,) = tasks
