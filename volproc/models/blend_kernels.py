@@ -49,6 +49,18 @@ def add_weighted(
                     row[x] += np.int64(np.rint(np.float64(weighted) * per_unit))
 
 
+@njit(cache=True, nogil=True)
+def add_window(total: Array, corner: Corner, window: Array, first: Corner, last: Corner) -> None:
+    """Add a part of a window, float32 (z, y, x), to sums of weights, float64, from a corner on."""
+    width = last[2] - first[2]
+    for z in range(last[0] - first[0]):
+        for y in range(last[1] - first[1]):
+            row = total[corner[0] + z, corner[1] + y][corner[2] : corner[2] + width]
+            weights = window[first[0] + z, first[1] + y][first[2] : last[2]]
+            for x in range(width):
+                row[x] += weights[x]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def divide_sums(sums: Array, corner: Corner, weights: Array, unit: float, mean: Array) -> None:
     """Weighted mean of fixed-point sums from a corner on: ``mean = sums * unit / weights``.

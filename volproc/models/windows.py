@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index, Region, Shape, region_shape
+from volproc.models.blend_kernels import add_window
 from volproc.plan.patches import PatchGrid
 
 WindowName = Literal["gaussian", "constant"]
@@ -77,12 +78,10 @@ def sum_windows(
         for starts, p, s in zip(grid.starts, grid.patch, region, strict=True)
     )
     for start in product(*near):
-        here, there = [], []
-        for a, p, s in zip(start, grid.patch, region, strict=True):
-            low, high = max(s.start, a), min(s.stop, a + p)
-            here.append(slice(low - s.start, high - s.start))
-            there.append(slice(low - a, high - a))
-        total[tuple(here)] += window[tuple(there)]
+        first = tuple(max(s.start - a, 0) for a, s in zip(start, region, strict=True))
+        last = tuple(min(s.stop - a, p) for a, p, s in zip(start, grid.patch, region, strict=True))
+        corner = tuple(max(a - s.start, 0) for a, s in zip(start, region, strict=True))
+        add_window(total, corner, window, first, last)
     return total
 
 
