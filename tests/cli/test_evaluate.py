@@ -11,6 +11,7 @@ import pytest
 
 from volproc.cli.main import run
 from volproc.core.points import Points
+from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import write_points
 
 
@@ -45,12 +46,12 @@ def test_two_files_give_a_table(here: Path, capsys: pytest.CaptureFixture[str]) 
     ]  # fmt: skip
     assert words(out[1]) == ["ball", "3", "3", "2", "1", "1", *["0.667"] * 4]
     assert words(out[2])[0] == "overall"
-    assert "pairs are at most 25 Å long; F-beta with beta 4" in out
+    assert "paired one to one, at most 25 Å apart; F-beta with beta 4" in out
     assert out[-1] == "1 volume: 1 scored"
     assert run(command) == 1
     assert "--radius" in capsys.readouterr().err
     assert run([*command, "--radius", "ball=25"]) == 0
-    assert "at most 0.8 radii long (Å: ball 25)" in capsys.readouterr().out
+    assert "at most 0.8 radii (Å: ball 25) apart" in capsys.readouterr().out
     assert run([*command, "--radius", "ball=25", "--distance-fraction", "0.3", "-fb", "1"]) == 0
     out = capsys.readouterr().out
     assert words(out.splitlines()[1])[3] == "1"
@@ -126,6 +127,67 @@ def test_tables_of_others_get_their_units(here: Path, capsys: pytest.CaptureFixt
     ]
     assert run(["evaluate", "one.npy", "-t", "true.npy", "--distance", "1", "-q"]) == 1
     assert "--voxel-size" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(here: Path) -> str:
+    """A project with three true balls, of which two are found, one of them twice."""
+    objects = (ProjectObject("ball", 1, 100.0), ProjectObject("wall", 2, is_particle=False))
+    create_project(here / "c.json", objects=objects, runs=["TS_1"])
+    for owner, zyx in (
+        ("people/0", [[1, 2, 3], [1, 2, 33], [1, 2, 63]]),
+        ("octopi/1", [[1, 2, 3], [1, 2, 4], [1, 2, 33]]),
+    ):
+        write(f"c.json:TS_1/:{owner}", zyx, ["ball"] * 3)
+    return "c.json"
+
+
+def test_octopis_flags_score_picks_of_a_project(
+    project: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--config", project, "--ground-truth-user-id", "people", "-q"]
+    assert run([*command, "--predict-user-id", "octopi", "--save-path", "out", "--sweep"]) == 0
+    out = capsys.readouterr().out
+    assert words(out.splitlines()[1])[:6] == ["ball", "3", "3", "2", "1", "1"]
+    assert "paired one to one, at most 0.8 radii (Å: ball 100) apart" in out
+    assert "macro F4  0.6667" in out
+    assert "ball  average precision 0.4444; best F4 0.6667 at scores from 1" in out
+    assert {"picks.csv", "metrics.json", "precision_recall.png"} <= {
+        path.name for path in (here / "out").iterdir()
+    }
+    assert run([*command, "--run-ids", "[TS_1]", "--matching", "octopi"]) == 0
+    assert words(capsys.readouterr().out.splitlines()[1])[:6] == ["ball", "3", "3", "3", "0", "1"]
+    assert run([*command, "--matching", "kaggle", "--distance-scales", "0.05,0.5"]) == 0
+    assert "F4 at 0.05 radii: ball 0.6667, overall 0.6667" in capsys.readouterr().out
+    assert run([*command, "--run-ids", "TS_2"]) == 1
+    assert 'has no run "TS_2"' in capsys.readouterr().err
+
+
+def test_octopis_own_command_writes_to_its_own_folder(
+    project: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["octopi", "evaluate", "-c", project, "-gtuid", "people", "-gtsid", "0", "-q"]
+    assert run([*command, "-puid", "octopi", "-psid", "1", "-dts", "0.5", "-fb", "2"]) == 0
+    assert "weighted F2  0.6667" in capsys.readouterr().out
+    written = json.loads((here / "scores" / "metrics.json").read_text())
+    assert written["input"]["ground_truth_session_id"] == "0"
+    assert written["parameters"]["distance_threshold_scale"] == 0.5
+    assert run(command) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_project_and_tables_exclude_each_other(
+    project: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, said in (
+        (["picks/*.star", "-c", project, "-gtuid", "people"], "PREDICTED and --config exclude"),
+        (["-c", project, "-gtuid", "people", "-vs", "10"], "--voxel-size and --config exclude"),
+        (["-c", project], "--ground-truth-user-id"),
+        (["picks", "-t", "truth", "-puid", "me"], "--predict-user-id needs --config"),
+        (["picks", "-t", "truth", "--distance-scales", "0,1"], "no list of positive numbers"),
+    ):
+        assert run(["evaluate", *more]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_misuse_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,10 @@ COMMANDS = {
         "volproc.cli.create_targets:create_targets",
         "Paint picks as balls, to train a network on.",
     ),
+    "train": ("volproc.cli.train:octopi_train", "Train a network on targets."),
     "segment": ("volproc.cli.segment:semantic", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in class maps."),
+    "evaluate": ("volproc.cli.octopi_evaluate:evaluate", "Score picks against known ones."),
 }
 """Name of a command → where it is, and its line in the help."""
 

@@ -172,6 +172,18 @@ def check_matching(matching: str) -> None:
         raise ConfigError(msg)
 
 
+def f_beta(
+    tp: npt.NDArray[np.generic],
+    fp: npt.NDArray[np.generic],
+    fn: npt.NDArray[np.generic],
+    beta: float,
+) -> npt.NDArray[np.float64]:
+    """F-beta from counts; 0 where there is no hit."""
+    hits, false, missed = (np.asarray(part, np.float64) for part in (tp, fp, fn))
+    below = (1 + beta**2) * hits + beta**2 * missed + false
+    return np.where(hits > 0, (1 + beta**2) * hits / np.where(hits > 0, below, 1.0), 0.0)
+
+
 def _nearest(
     points: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from volproc.core.errors import ConfigError
-from volproc.metrics.points import OVERALL, combine_scores
+from volproc.metrics.counting import Matching
+from volproc.metrics.points import COUNTS, OVERALL, combine_scores
 
-AVERAGED = ("precision", "recall", "f1", "fbeta")
+SCORED = ("precision", "recall", "f1", "fbeta", "accuracy")
+"""Columns of which there are means over classes."""
+
+AVERAGED = (*SCORED, *COUNTS)
 """Columns of which there are means over volumes."""
 
 
@@ -27,10 +32,15 @@ class ScoreSummary:
     means: pd.DataFrame
     """A row a class and ``overall``: ``class_name``, ``num_volumes`` in which the class is there
     or was predicted, and of these the mean and the standard deviation (of the population) of
-    precision, recall, F1 and F-beta, as ``precision_mean``, ``precision_std`` …"""
+    scores and counts, as ``precision_mean``, ``precision_std`` …"""
 
     weighted_fbeta: float
     """Mean of the classes' F-beta by their weights; NaN where no class weighs anything."""
+
+    averages: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Precision, recall, F1, F-beta and accuracy of all classes, three ways, in the column
+    ``average``: ``micro`` from counts that were added over the classes, ``macro`` the mean of the
+    classes' scores, ``weighted`` their mean by weight."""
 
 
 def summarize_scores(
@@ -38,6 +48,7 @@ def summarize_scores(
     *,
     beta: float = 4.0,
     weights: Mapping[str, float] | None = None,
+    matching: Matching = "one-to-one",
 ) -> ScoreSummary:
     """Sum up the scores of many volumes.
 
@@ -49,11 +60,14 @@ def summarize_scores(
         As there.
     weights : mapping of str to float
         Weight of each class in the weighted mean; 1 for those that are not in it.
+    matching : {"one-to-one", "octopi", "kaggle"}
+        The rule that the volumes were scored by.
 
     Returns
     -------
     summary : ScoreSummary
-        Classes that are in no volume and were predicted in none are left out.
+        Classes that are in no volume and were predicted in none are left out; by the rules of
+        Octopi and Kaggle they are in it, and count as 0.
 
     Raises
     ------
@@ -65,7 +79,8 @@ def summarize_scores(
     Notes
     -----
     A volume in which a class neither is nor was predicted says nothing of that class, and is not
-    in its mean; one in which it was missed, or only imagined, is in it with 0.
+    in its mean; one in which it was missed, or only imagined, is in it with 0. Octopi leaves such
+    a volume out of its means, and so do these by its rule.
 
     Examples
     --------
@@ -83,23 +98,47 @@ def summarize_scores(
         if not (isfinite(weight) and weight >= 0):
             msg = f"the weight of {name} must be finite and not negative, got {weight}."
             raise ConfigError(msg)
-    summed = combine_scores(list(tables.values()), beta=beta)
-    occurs = (summed["num_truth"] + summed["num_predicted"] > 0) | (summed["class_name"] == OVERALL)
-    scores = summed[occurs].reset_index(drop=True)
-    is_class = scores["class_name"] != OVERALL
-    names, fbeta = scores["class_name"][is_class], scores["fbeta"][is_class]
-    heavy = np.array([weights.get(name, 1.0) for name in names], np.float64)
-    total = float(heavy.sum())
-    weighted = float(heavy @ fbeta.to_numpy(np.float64)) / total if total else np.nan
+    summed = combine_scores(list(tables.values()), beta=beta, matching=matching)
+    scores = summed
+    if matching == "one-to-one":
+        occurs = summed["num_truth"] + summed["num_predicted"] > 0
+        scores = summed[occurs | (summed["class_name"] == OVERALL)].reset_index(drop=True)
+    classes = scores[scores["class_name"] != OVERALL]
+    heavy = np.array([weights.get(name, 1.0) for name in classes["class_name"]], np.float64)
+    averages = _average_classes(scores, classes, heavy)
     # The row of all classes has no weight of its own, and is the last.
     column = np.append(heavy, np.nan)
-    return ScoreSummary(scores.assign(weight=column), _average(tables, scores), weighted)
+    return ScoreSummary(
+        scores.assign(weight=column),
+        _average_volumes(tables, scores, matching),
+        float(averages["fbeta"].iloc[-1]),
+        averages,
+    )
 
 
-def _average(tables: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
+def _average_classes(
+    scores: pd.DataFrame, classes: pd.DataFrame, weights: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    """One figure for all classes: micro, macro and weighted."""
+    figures = classes[list(SCORED)].to_numpy(np.float64)
+    rows = [scores[list(SCORED)].to_numpy(np.float64)[-1]]
+    for heavy in (np.ones(len(figures)), weights):
+        total = heavy.sum()
+        rows.append(heavy @ figures / total if total else np.full(len(SCORED), np.nan))
+    averages = pd.DataFrame(np.array(rows), columns=list(SCORED))
+    averages.insert(0, "average", ["micro", "macro", "weighted"])
+    return averages
+
+
+def _average_volumes(
+    tables: Mapping[str, pd.DataFrame], scores: pd.DataFrame, matching: Matching
+) -> pd.DataFrame:
     """Means over the volumes in which there is something to score."""
     rows = pd.concat(list(tables.values()), ignore_index=True)
-    rows = rows[rows["num_truth"] + rows["num_predicted"] > 0]
+    if matching == "octopi":
+        rows = rows[(rows["num_truth"] > 0) & (rows["num_predicted"] > 0)]
+    else:
+        rows = rows[rows["num_truth"] + rows["num_predicted"] > 0]
     groups = rows.groupby("class_name")
     averaged = pd.DataFrame({"num_volumes": groups.size()})
     for column in AVERAGED:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from volproc.core.errors import NonFiniteError, ShapeError
-from volproc.metrics.counting import OCTOPI_UNIT, Matching, check_matching
+from volproc.metrics.counting import OCTOPI_UNIT, Matching, check_matching, f_beta
 from volproc.metrics.matching import near_pairs
 
 MOST_ROWS = 1000
@@ -166,18 +166,6 @@ def sweep_scores(
     steps = np.diff(np.append(0, seen))
     average = float((steps * precision).sum() / num_truth) if num_truth else float("nan")
     return Curve(table, average)
-
-
-def f_beta(
-    tp: npt.NDArray[np.generic],
-    fp: npt.NDArray[np.generic],
-    fn: npt.NDArray[np.generic],
-    beta: float,
-) -> npt.NDArray[np.float64]:
-    """F-beta from counts; 0 where there is no hit."""
-    hits, false, missed = (np.asarray(part, np.float64) for part in (tp, fp, fn))
-    below = (1 + beta**2) * hits + beta**2 * missed + false
-    return np.where(hits > 0, (1 + beta**2) * hits / np.where(hits > 0, below, 1.0), 0.0)
 
 
 def _near(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from volproc.metrics.summary import ScoreSummary
 from volproc.workflows.ahead import map_ahead
 from volproc.workflows.dataset import explain
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.evaluate_octopi import PicksQuery, describe_query
 from volproc.workflows.evaluate_output import ScoreFolder
 from volproc.workflows.evaluate_pairs import (
     STAGE,
@@ -27,6 +29,8 @@ from volproc.workflows.evaluate_pairs import (
     find_pairs,
     pair_points,
 )
+from volproc.workflows.evaluate_sweep import SweepCollector, Sweeps
+from volproc.workflows.score_volume import VolumeScores
 from volproc.workflows.scorer import Scorer, ScoreRule
 
 
@@ -48,6 +52,9 @@ class Evaluation:
 
     files: tuple[Path, ...] = ()
     """What was written."""
+
+    sweeps: Sweeps = field(default_factory=Sweeps)
+    """Scores at other thresholds and distances, where the rule asks for them."""
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -95,7 +102,9 @@ def evaluate(
         What the tables do not say of themselves: voxel size, unit. The second is that of the
         predictions where it is not given.
     output : path
-        Folder for ``scores.csv``, ``volumes.csv``, ``scores.json`` and ``run.json``.
+        Folder for ``scores.csv``, ``volumes.csv``, ``averages.csv``, ``picks.csv``,
+        ``scores.json``, ``run.json``, and ``average_metrics.yaml`` and ``metrics.json`` in
+        Octopi's layout; with sweeps ``sweep.csv`` and ``precision_recall.png``.
     overwrite : bool
         Replace scores that are in it.
     observe : callable
@@ -125,8 +134,11 @@ def evaluate(
     - Its command and its function have different default distances, 0.8 and 0.5 radii, and the
       Kaggle challenge had 0.5. Here it is 0.8 of the radius in both.
 
+    ``ScoreRule(matching="octopi")`` gives its figures in the first four points, and
+    ``ScoreRule(matching="kaggle")`` those of the challenge.
+
     Volumes are read by several threads. One takes ten to thirty milliseconds beside the waiting
-    for its files; of each only its scores are kept.
+    for its files; of each only its scores are kept, and with a sweep some bytes a prediction.
 
     Examples
     --------
@@ -143,35 +155,86 @@ def evaluate(
     if pairs is None:
         words = [str(word) for word in as_list(predicted)]
         pairs = find_pairs(words, str(truth), readers, runs=runs, observe=observe)
-    scorer = Scorer(rule or ScoreRule(), pairs, readers)
+    said = [_text(item) for item in as_list(predicted)], [_text(item) for item in as_list(truth)]
+    settings = {
+        "predicted": said[0],
+        "truth": said[1],
+        "runs": sorted(runs),
+        "format": asdict(how),
+        "truth_format": asdict(truth_format or how),
+    }
+    query = describe_query(*said, list(runs), rule.project if rule else "")
+    return score_pairs(
+        pairs, readers, rule or ScoreRule(), settings=settings, query=query, output=output,
+        overwrite=overwrite, observe=observe,
+    )  # fmt: skip
+
+
+def score_pairs(
+    pairs: Sequence[Pair],
+    readers: tuple[PointReader, PointReader],
+    rule: ScoreRule,
+    *,
+    settings: dict[str, Any],
+    query: PicksQuery,
+    output: str | os.PathLike[str] | None,
+    overwrite: bool,
+    observe: Observer,
+) -> Evaluation:
+    """Score volumes of which truth and prediction are known.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Truth and prediction of each volume.
+    readers : (PointReader, PointReader)
+        Read predictions, and truths.
+    rule : ScoreRule
+        What counts as found.
+    settings : dict
+        What the scores depend on beside the rule, for the record.
+    query : PicksQuery
+        What was scored, for the files in Octopi's layout.
+    output, overwrite, observe
+        As in `evaluate`.
+
+    Raises
+    ------
+    VolprocError
+        As `evaluate`.
+    """
+    scorer = Scorer(rule, pairs, readers)
+    rule = scorer.rule
     entries = [Entry(p.name, str(p.predicted or ""), str(output or "")) for p in pairs]
     folder = None
     if output is not None:
-        settings = {
-            "predicted": [_text(item) for item in as_list(predicted)],
-            "truth": [_text(item) for item in as_list(truth)],
-            "runs": sorted(runs),
-            **asdict(scorer.rule),
-            "format": asdict(how),
-            "truth_format": asdict(truth_format or how),
-        }
-        folder = ScoreFolder(Path(output), settings, entries, overwrite=overwrite)
+        facts = {**settings, **asdict(rule)}
+        folder = ScoreFolder(Path(output), facts, entries, overwrite=overwrite)
+    collector = SweepCollector(
+        matching=rule.matching,
+        beta=rule.beta,
+        scale=rule.distance_fraction if rule.distance is None else None,
+        distance_scales=rule.distance_scales,
+    )
+    files: tuple[Path, ...] = ()
     try:
-        tables = _score_all(pairs, entries, scorer, folder, observe)
-        summary = scorer.summarize(tables)
+        tables = _score_all(pairs, entries, scorer, collector, folder, observe)
+        summary, sweeps = scorer.summarize(tables), collector.finish()
+        if folder is not None:
+            truths = {pair.name: str(pair.truth or "") for pair in pairs}
+            files = folder.finish(summary, tables, truths, sweeps=sweeps, rule=rule, query=query)
     except BaseException:
         if folder is not None:
             folder.stop()
         raise
-    truths = {pair.name: str(pair.truth or "") for pair in pairs}
-    files = () if folder is None else folder.finish(summary, tables, truths)
-    return Evaluation(summary, tables, tuple(entries), scorer.rule, files)
+    return Evaluation(summary, tables, tuple(entries), rule, files, sweeps)
 
 
 def _score_all(
     pairs: Sequence[Pair],
     entries: list[Entry],
     scorer: Scorer,
+    collector: SweepCollector,
     folder: ScoreFolder | None,
     observe: Observer,
 ) -> dict[str, pd.DataFrame]:
@@ -182,7 +245,8 @@ def _score_all(
     for number, (pair, (result, seconds)) in enumerate(found):
         entry = entries[number]
         if not isinstance(result, Exception):
-            tables[pair.name] = result
+            tables[pair.name] = result.scores
+            collector.add(result)
             entry.status = "done"
         elif len(pairs) == 1:
             raise result
@@ -190,14 +254,14 @@ def _score_all(
             entry.status, entry.error = "failed", explain(result)
         entry.seconds = round(seconds, 3)
         if folder is not None:
-            folder.note(number)
+            folder.note(number, None if isinstance(result, Exception) else result.picks)
         facts = {"status": entry.status, "time_s": entry.seconds}
         observe(Event("tomogram", STAGE, text=entry.error, volume=pair.name, facts=facts))
     observe(Event("done", STAGE))
     return tables
 
 
-def _score(pair: Pair, *, scorer: Scorer) -> tuple[pd.DataFrame | Exception, float]:
+def _score(pair: Pair, *, scorer: Scorer) -> tuple[VolumeScores | Exception, float]:
     """Scores of one volume, or why there are none, and the seconds that it took."""
     begin_s = perf_counter()
     try:

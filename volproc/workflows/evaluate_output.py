@@ -12,6 +12,8 @@ import pandas as pd
 
 from volproc.core.errors import ConfigError, ExistsError
 from volproc.io.atomic_text import write_texts
+from volproc.io.chunk_files import write_bytes
+from volproc.io.create import partial_path, remove
 from volproc.metrics.points import to_json
 from volproc.metrics.summary import AVERAGED, ScoreSummary
 from volproc.workflows.dataset_record import (
@@ -22,12 +24,31 @@ from volproc.workflows.dataset_record import (
     keep_aside,
     read_run,
 )
+from volproc.workflows.evaluate_octopi import (
+    AVERAGES,
+    METRICS,
+    PicksQuery,
+    average_metrics,
+    run_metrics,
+)
+from volproc.workflows.evaluate_sweep import Sweeps
 from volproc.workflows.record import versions
+from volproc.workflows.score_volume import PICK_COLUMNS
+from volproc.workflows.scorer import ScoreRule
 
 MADE_BY = "volproc evaluate"
 
 SCORES, VOLUMES, ALL = "scores.csv", "volumes.csv", "scores.json"
 """A row a class; a row a class and volume; both with settings and versions."""
+
+MEANS, PICKS = "averages.csv", "picks.csv"
+"""Micro, macro and weighted averages over the classes; a row a point with its match."""
+
+SWEEP, CURVE = "sweep.csv", "precision_recall.png"
+"""A row a class and threshold or distance; a picture. Only where they were asked for."""
+
+NAMES = (SCORES, VOLUMES, ALL, MEANS, PICKS, AVERAGES, METRICS, SWEEP, CURVE)
+"""Files that a run may write, beside its record."""
 
 
 class ScoreFolder:
@@ -67,7 +88,7 @@ class ScoreFolder:
         path = folder / RUN_FILE
         before = read_run(path)
         is_own = goes_on(before, self._facts, overwrite=overwrite)
-        taken = [name for name in (SCORES, VOLUMES, ALL) if (folder / name).exists()]
+        taken = [name for name in NAMES if (folder / name).exists()]
         if taken and not (overwrite or is_own):
             msg = (
                 f"{folder} holds {', '.join(taken)}. Choose another folder, or replace them with "
@@ -79,15 +100,24 @@ class ScoreFolder:
             keep_aside(path, before)
         self._record = RunRecord(path, self._facts, entries)
         self._record.begin()
+        # Points go to disk volume by volume: of many volumes they would fill the memory.
+        self._picks = partial_path(folder / PICKS)
+        head = ("volume", *PICK_COLUMNS)
+        self._picks.write_text(",".join(head) + "\n", encoding="utf-8")
 
-    def note(self, number: int) -> None:
-        """Note what became of a volume."""
+    def note(self, number: int, picks: pd.DataFrame | None = None) -> None:
+        """Note what became of a volume, and its points; volumes come in their order."""
         entry = self._entries[number]
+        if picks is not None and len(picks):
+            rows = picks.assign(volume=entry.name)[["volume", *PICK_COLUMNS]]
+            with self._picks.open("a", encoding="utf-8", newline="") as file:
+                file.write(rows.to_csv(index=False, header=False, lineterminator="\n"))
         self._record.end(number, entry.status, seconds=entry.seconds, error=entry.error)
 
     def stop(self) -> None:
         """Leave a true record of a run that did not end, where the disk lets us."""
         with suppress(OSError):  # what ended the run is what has to be said
+            remove(self._picks)
             self._record.finish("interrupted")
 
     def finish(
@@ -95,6 +125,10 @@ class ScoreFolder:
         summary: ScoreSummary,
         tables: Mapping[str, pd.DataFrame],
         truths: Mapping[str, str],
+        *,
+        sweeps: Sweeps,
+        rule: ScoreRule,
+        query: PicksQuery,
     ) -> tuple[Path, ...]:
         """Write all scores, and the record last.
 
@@ -106,24 +140,48 @@ class ScoreFolder:
             Scores of each volume.
         truths : mapping of str to str
             Address of the truth of each volume.
+        sweeps : Sweeps
+            Of all volumes.
+        rule : ScoreRule
+            What counted as found.
+        query : PicksQuery
+            What was scored, for the files in Octopi's layout.
         """
+        classes = rule.classes or tuple(
+            dict.fromkeys(name for t in tables.values() for name in t["class_name"][:-1])
+        )
         texts = {
-            self.folder / SCORES: to_csv(join_means(summary)),
-            self.folder / VOLUMES: to_csv(join_volumes(tables)),
-            self.folder / ALL: self._json(summary, tables, truths),
+            SCORES: to_csv(join_means(summary)),
+            VOLUMES: to_csv(join_volumes(tables)),
+            ALL: self._json(summary, tables, truths, sweeps),
+            MEANS: to_csv(summary.averages),
+            AVERAGES: average_metrics(summary, rule, query, classes),
+            METRICS: run_metrics(tables, rule, query, classes),
         }
-        write_texts(texts)
+        if not sweeps.table.empty:
+            texts[SWEEP] = to_csv(sweeps.table)
+        pictures = {}
+        if sweeps.curves:
+            pictures[CURVE] = _draw(sweeps, rule)
+        for name in {SWEEP, CURVE} - {*texts, *pictures}:
+            remove(self.folder / name)  # of an earlier run, which had other settings
+        write_texts({self.folder / name: text for name, text in texts.items()})
+        for name, picture in pictures.items():
+            write_bytes(self.folder / name, picture)
+        self._picks.replace(self.folder / PICKS)
         status: Literal["done", "failed"] = "done"
         if any(entry.status == "failed" for entry in self._entries):
             status = "failed"
         self._record.finish(status)
-        return (*texts, self._record.path)
+        written = {*texts, *pictures, PICKS}
+        return (*(self.folder / name for name in NAMES if name in written), self._record.path)
 
     def _json(
         self,
         summary: ScoreSummary,
         tables: Mapping[str, pd.DataFrame],
         truths: Mapping[str, str],
+        sweeps: Sweeps,
     ) -> str:
         volumes = {
             entry.name: {
@@ -142,9 +200,23 @@ class ScoreFolder:
             "scores": _plain(summary.scores),
             "means": _plain(summary.means),
             "weighted_fbeta": None if pd.isna(weighted) else weighted,
+            "averages": {
+                str(row.pop("average")): {k: None if pd.isna(v) else v for k, v in row.items()}
+                for row in summary.averages.to_dict("records")
+            },
+            **({"sweep": sweeps.facts()} if sweeps.curves else {}),
             "volumes": volumes,
         }
         return json.dumps(content, indent=1, default=str, allow_nan=False) + "\n"
+
+
+def _draw(sweeps: Sweeps, rule: ScoreRule) -> bytes:
+    """Draw precision against recall; matplotlib takes half a second, so that it waits."""
+    from volproc.report.precision_recall import draw_precision_recall
+
+    limit = f"{rule.distance_fraction:g} radii" if rule.distance is None else f"{rule.distance:g} Å"
+    title = f"{rule.matching}, at most {limit}"
+    return draw_precision_recall(sweeps.curves, beta=rule.beta, title=title)
 
 
 def join_means(summary: ScoreSummary) -> pd.DataFrame:

@@ -38,7 +38,12 @@ class Side:
     points: Points | None = None
     """The points, where they were given."""
 
+    parts: tuple[str, ...] = ()
+    """Addresses that are read together, where one does not name them all."""
+
     def __str__(self) -> str:
+        if self.parts:
+            return " + ".join(self.parts)
         return f"{self.address} ({self.volume})" if self.volume else self.address or "points"
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from volproc.core.errors import AddressError, ConfigError, nearest
-from volproc.core.points import Points
+from volproc.core.points import Points, concat_points
 from volproc.io.copick_address import is_copick, parse_copick
 from volproc.io.copick_project import object_weights, project_objects
 from volproc.io.point_inputs import PointReader
 from volproc.io.points_table import DEFAULT_CLASS
-from volproc.metrics.points import score_points
+from volproc.metrics.counting import Matching, check_matching
 from volproc.metrics.summary import ScoreSummary, summarize_scores
 from volproc.workflows.evaluate_pairs import Pair, Side
 from volproc.workflows.record import POINT_ENDINGS, read_record
+from volproc.workflows.score_volume import VolumeScores, score_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,22 @@ class ScoreRule:
     weights: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     project: str = ""
+    matching: Matching = "one-to-one"
+    sweep: bool = False
+    distance_scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_matching(self.matching)
+        if self.distance is not None and self.distance_scales:
+            msg = (
+                f"distance_scales {self.distance_scales} are parts of radii, and distance "
+                f"{self.distance:g} is in Å for all classes. Give one of them."
+            )
+            raise ConfigError(msg)
+        for scale in self.distance_scales:
+            if not 0 < scale < float("inf"):
+                msg = f"distance_scales must be positive and finite, got {scale}."
+                raise ConfigError(msg)
         for name in ("distance", "distance_fraction", "beta"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -83,7 +98,10 @@ class Scorer:
         self, rule: ScoreRule, pairs: Sequence[Pair], readers: tuple[PointReader, PointReader]
     ) -> None:
         addresses = [
-            side.address for pair in pairs for side in (pair.truth, pair.predicted) if side
+            side.address
+            for pair in pairs
+            for side in (pair.truth, pair.predicted)
+            if side is not None and side.points is None
         ]
         members = [parse_copick(address) for address in addresses if is_copick(address)]
         project = rule.project or (str(members[0].config) if members else "")
@@ -110,7 +128,7 @@ class Scorer:
         self._readers = readers
         self._seen: set[str] = set()
 
-    def score(self, pair: Pair) -> pd.DataFrame:
+    def score(self, pair: Pair) -> VolumeScores:
         """Score one volume.
 
         Raises
@@ -130,13 +148,15 @@ class Scorer:
             for one, other in ((truth, predicted), (predicted, truth))
         )
         rule = self.rule
-        if rule.distance is None:
-            limits = {name: rule.distance_fraction * rule.radii[name] for name in rule.classes}
-        else:
+        radii, scale = dict(rule.radii), rule.distance_fraction
+        if rule.distance is not None:
+            # One distance for all classes: that of a ball of this radius, once.
             names = rule.classes or {*truth.class_names, *predicted.class_names}
-            limits = dict.fromkeys(names, rule.distance)
-        # The longest distance of a pair is given for each class, so that the scale is 1.
-        return score_points(truth, predicted, radii=limits, distance_scale=1.0, beta=rule.beta)
+            radii, scale = dict.fromkeys(names, rule.distance), 1.0
+        return score_volume(
+            truth, predicted, radii=radii, scale=scale, beta=rule.beta, matching=rule.matching,
+            sweep=rule.sweep, distance_scales=rule.distance_scales,
+        )  # fmt: skip
 
     def summarize(self, tables: Mapping[str, pd.DataFrame]) -> ScoreSummary:
         """Sum up the scores of all volumes; empty where there are none.
@@ -151,7 +171,10 @@ class Scorer:
         for name in sorted(self._asked - self._objects - self._seen):
             msg = f'no volume has the class "{name}"; {nearest(name, self._seen)}'
             raise ConfigError(msg)
-        return summarize_scores(tables, beta=self.rule.beta, weights=self.rule.weights)
+        rule = self.rule
+        return summarize_scores(
+            tables, beta=rule.beta, weights=rule.weights, matching=rule.matching
+        )
 
     def _only_scored(self, points: Points) -> Points:
         """Points of the classes that are scored; one that nobody knows stays, and is refused."""
@@ -164,7 +187,11 @@ class Scorer:
 
 
 def _read(side: Side, reader: PointReader) -> Points:
-    return side.points if side.points is not None else reader.read(side.address, side.volume)
+    if side.points is not None:
+        return side.points
+    if side.parts:
+        return concat_points(reader.read(part) for part in side.parts)
+    return reader.read(side.address, side.volume)
 
 
 def _classified(points: Points, classes: Collection[str]) -> Points:
@@ -204,6 +231,6 @@ def _check_radii(classes: Sequence[str], radii: Mapping[str, float]) -> None:
         msg = (
             f"{what} are not known, so that a part of a radius is no distance. Give radii "
             "(--radius NAME=Å), a copick project that has them (--project), or one distance in Å "
-            "for all (--distance)."
+            "for all (--distance); or name the classes to score (--object-names)."
         )
         raise ConfigError(msg)
