@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import NonFiniteError, ShapeError
+from volproc.plan.patches import PatchGrid
 from volproc.training.labelled import ArraySource, LabelledVolume, MappedClasses, choose_volume
 from volproc.training.layers import Balls, LayeredClasses, NonZero
 from volproc.training.measure import find_positions, measure_scaling
@@ -53,13 +54,19 @@ def test_patches_reach_every_corner() -> None:
     assert {*starts} == {(z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1)}
 
 
-def test_a_volume_smaller_than_a_patch_is_mirrored_and_its_truth_is_not() -> None:
-    image, classes = volume().patch((0, 0, 0), (12, 16, 24))
-    assert image.shape == classes.shape == (12, 16, 24)
-    np.testing.assert_array_equal(image[9:], image[6:9][::-1])
-    assert (classes > 0).sum() == 2
+def test_a_volume_smaller_than_a_patch_is_padded_as_inference_does() -> None:
+    patch = (12, 16, 24)
     rng = np.random.default_rng(0)
-    assert volume().draw_start(rng, (12, 16, 24), around=1) == (0, 0, 0)
+    start = volume().draw_start(rng, patch, around=1)
+    assert (start,) == tuple(PatchGrid(SHAPE, patch, 0.5)) == ((-1, -1, -1),)
+    image, classes = volume().patch(start, patch)
+    assert image.shape == classes.shape == patch
+    inside = tuple(slice(1, 1 + n) for n in SHAPE)
+    np.testing.assert_allclose(image[inside], (IMAGE - 100) / 20, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(classes[inside], CLASSES)
+    image[inside] = 0
+    assert not image.any()
+    assert (classes > 0).sum() == 2
 
 
 def test_added_noise_keeps_the_patch_scaled() -> None:

@@ -19,6 +19,7 @@ from volproc.training.augment import Augmentation
 from volproc.training.labelled import ArraySource
 from volproc.training.semantic import train_semantic
 from volproc.training.settings import PhantomData, TrainingSettings, VolumeData
+from volproc.training.validation import Scores
 
 CLASSES = ("background", "beta-amylase", "membrane")
 SMALL = {"classes": [{"name": "beta-amylase", "form": "ellipsoid", "radius_angstrom": 60.0}]}
@@ -134,22 +135,73 @@ def test_a_run_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert best.read_bytes() != before
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(
-    tmp_path: Path, monkeypatch
+def spoil(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+    """Make the loss NaN in some calls, counted from 1."""
+    import volproc.training.semantic as module
+
+    real, count = module.loss_of, []
+
+    def diverge(*args: object, **kwargs: object) -> torch.Tensor:
+        count.append(1)
+        loss = real(*args, **kwargs)
+        return loss * float("nan") if len(count) in calls else loss
+
+    monkeypatch.setattr(module, "loss_of", diverge)
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_many_in_a_row_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    with monkeypatch.context() as patched:
+        spoil(patched, 3, 5, 6)
+        best = train_semantic(
+            tiny(most_bad_steps=2), output=tmp_path / "skipped", observe=events.append
+        )
+    assert [e.facts["skipped_steps"] for e in events if e.kind == "epoch"] == [1, 2]
+    assert all(v.isfinite().all() for v in weights(best).values())
+    spoil(monkeypatch, 6, 7, 8)
+    with pytest.raises(ModelError, match=r"3 steps in a row.*epoch 2, step 4.*learning_rate"):
+        train_semantic(tiny(most_bad_steps=2), output=tmp_path / "out")
+    assert all(v.isfinite().all() for v in weights(tmp_path / "out" / "best.pt").values())
+
+
+def test_training_stops_when_scores_get_no_better_and_that_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import volproc.training.semantic as module
 
-    real, calls = module.dice_cross_entropy, []
+    given = iter([0.4, 0.5, 0.5, 0.3, 0.9])
+    monkeypatch.setattr(module, "validate", lambda *a, **k: Scores({}, next(given)))
+    events: list[Event] = []
+    settings = tiny(epochs=9, steps_per_epoch=1, patience=2)
+    best = train_semantic(settings, output=tmp_path, observe=events.append)
+    epochs = [e.facts["epoch"] for e in events if e.kind == "epoch"]
+    assert epochs == [1, 2, 3, 4]
+    assert "no better score in 2 validations" in events[-2].text
+    before = best.read_bytes()
+    train_semantic(settings, output=tmp_path, resume=True)
+    assert best.read_bytes() == before
 
-    def diverge(*args: object, **kwargs: object) -> torch.Tensor:
-        calls.append(1)
-        loss = real(*args, **kwargs)
-        return loss * float("nan") if len(calls) == 6 else loss
 
-    monkeypatch.setattr(module, "dice_cross_entropy", diverge)
-    with pytest.raises(ModelError, match=r"the loss is nan in epoch 2, step 2.*learning_rate"):
-        train_semantic(tiny(), output=tmp_path)
-    assert all(v.isfinite().all() for v in weights(tmp_path / "best.pt").values())
+def test_validation_takes_place_every_so_many_epochs_and_at_the_end(tmp_path: Path) -> None:
+    settings = tiny(epochs=5, steps_per_epoch=1, validate_every=2)
+    train_semantic(settings, output=tmp_path)
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["fbeta"]) for row in rows] == [False, True, False, True, True]
+
+
+def test_the_rate_rises_from_the_first_step_and_ends_where_it_should() -> None:
+    import volproc.training.semantic as module
+
+    settings = tiny(epochs=10, steps_per_epoch=10, warmup_steps=20, final_rate=0.001)
+    trainer = module._Trainer(settings, torch.device("cpu"))
+    rates = [trainer._rate(step) / settings.learning_rate for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 20, rel=1e-3)
+    assert max(rates) < 1
+    assert rates.index(max(rates)) == 19
+    assert rates[100] == pytest.approx(0.001)
 
 
 @pytest.fixture

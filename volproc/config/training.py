@@ -82,6 +82,15 @@ class CopickDataConfig(Config):
     radius_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Radius of a painted ball, as a part of the class's radius."""
 
+    targets: str = ""
+    """One segmentation with all classes, ``name:user/session``, instead of the two above."""
+
+    values: dict[int, str] = Field(default_factory=dict)
+    """Class name of each value of the targets."""
+
+    centres: dict[str, str] = Field(default_factory=dict)
+    """For each class the picks that validation counts; none for the middles of its objects."""
+
 
 DataConfig = Annotated[
     PhantomDataConfig | VolumeDataConfig | CopickDataConfig, Field(discriminator="kind")
@@ -111,6 +120,15 @@ class AugmentationConfig(Config):
 
     noise: NonNegativeFloat = 0.05
     """Standard deviation, at most, of added white noise."""
+
+    contrast: Part = 0.0
+    """Grey values of a patch are taken to a power in 1 ± contrast."""
+
+    affine: Part = 0.0
+    """Probability of a small turn and stretch; the truth moves by nearest neighbour."""
+
+    chance: Part = 1.0
+    """Probability of each change of grey values."""
 
 
 class TrainConfig(Config):
@@ -147,7 +165,7 @@ class TrainConfig(Config):
     """How voxels are scaled, with constants of each whole volume."""
 
     epochs: PositiveInt = 20
-    """Each ends with a validation."""
+    """Rounds of so many steps."""
 
     steps_per_epoch: PositiveInt = 100
     """Batches an epoch."""
@@ -161,8 +179,20 @@ class TrainConfig(Config):
     weight_decay: NonNegativeFloat = 1e-4
     """Of AdamW."""
 
+    final_rate: Part = 0.01
+    """What is left of the rate in the end, as a part."""
+
     warmup_steps: NonNegativeInt = 20
     """Steps in which the rate rises."""
+
+    loss: Literal["dice-cross-entropy", "tversky", "focal", "focal-tversky"] = "dice-cross-entropy"
+    """What is made small."""
+
+    tversky_alpha: Part = 0.3
+    """Weight of false positives in a Tversky loss."""
+
+    focal_gamma: NonNegativeFloat = 2.0
+    """How much less a focal loss minds voxels that are right already."""
 
     ema_decay: Part = 0.0
     """Decay of the running mean of the weights; 0 for none."""
@@ -176,8 +206,26 @@ class TrainConfig(Config):
     beta: PositiveFloat = 1.0
     """Of the F-beta score; above 1 recall counts more."""
 
+    metric: Literal["voxels", "picks"] = "voxels"
+    """What the best model is chosen by: classes of voxels, or localized particles."""
+
+    metric_class: str = ""
+    """Class that it is chosen by; none for the mean of all."""
+
     validation_patches: PositiveInt = 64
     """Most patches that are validated per volume and epoch."""
+
+    validation_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Part that patches share where picks are validated."""
+
+    validate_every: PositiveInt = 1
+    """Epochs between validations."""
+
+    patience: NonNegativeInt = 0
+    """Validations without a better score after which training stops; 0 for never."""
+
+    most_bad_steps: NonNegativeInt = 10
+    """Steps in a row that may be skipped because their loss is not finite."""
 
     augmentation: AugmentationConfig = AugmentationConfig()
     """Random changes of the patches."""

@@ -7,6 +7,14 @@ from math import ceil
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+MOST_TURN = 0.1
+"""Radians about each axis."""
+
+MOST_STRETCH = 0.1
+"""Part of the size."""
 
 Floats = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.uint8]
@@ -35,6 +43,14 @@ class Augmentation:
         A number in ``± shift`` is added.
     noise : float
         Standard deviation, at most, of added white noise.
+    contrast : float
+        Grey values, spread from 0 to 1 over the patch, are taken to a power in ``1 ± contrast``.
+    affine : float
+        Probability that the patch is turned by up to `MOST_TURN` about each axis and stretched by
+        up to `MOST_STRETCH`: the image is interpolated, the truth keeps its values (nearest
+        neighbour).
+    chance : float
+        Probability of each change of grey values.
     """
 
     flip: bool = True
@@ -44,6 +60,9 @@ class Augmentation:
     scale: float = 0.1
     shift: float = 0.1
     noise: float = 0.05
+    contrast: float = 0.0
+    affine: float = 0.0
+    chance: float = 1.0
 
     def __call__(
         self, image: Floats, classes: Classes, rng: np.random.Generator
@@ -73,15 +92,77 @@ class Augmentation:
         if self.transpose and len(set(image.shape)) == 1:
             order = tuple(int(axis) for axis in rng.permutation(3))
             image, classes = image.transpose(order), classes.transpose(order)
-        if self.blur:
+        if self.affine and rng.random() < self.affine:
+            image, classes = warp(image, classes, _random_matrix(rng))
+        image = self._change_greys(image, rng)
+        return np.ascontiguousarray(image), np.ascontiguousarray(classes)
+
+    def _change_greys(self, image: Floats, rng: np.random.Generator) -> Floats:
+        """Blur, contrast, scale, shift and noise, each by chance."""
+
+        def happens() -> bool:
+            return self.chance >= 1 or rng.random() < self.chance
+
+        if self.blur and happens():
             image = _blur(image, float(rng.uniform(0, self.blur)))
-        factor = np.float32(rng.uniform(1 - self.scale, 1 + self.scale))
-        offset = np.float32(rng.uniform(-self.shift, self.shift))
+        if self.contrast and happens():
+            low, high = float(image.min()), float(image.max())
+            power = rng.uniform(1 - self.contrast, 1 + self.contrast)
+            spread = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+            image = (spread**power * (high - low) + low).astype(np.float32)
+        factor = np.float32(rng.uniform(1 - self.scale, 1 + self.scale) if happens() else 1)
+        offset = np.float32(rng.uniform(-self.shift, self.shift) if happens() else 0)
         image = image * factor + offset
-        if self.noise:
+        if self.noise and happens():
             level = np.float32(rng.uniform(0, self.noise))
             image = image + level * rng.standard_normal(image.shape, np.float32)
-        return np.ascontiguousarray(image), np.ascontiguousarray(classes)
+        return image
+
+
+def warp(
+    image: Floats, classes: Classes, matrix: npt.NDArray[np.float64]
+) -> tuple[Floats, Classes]:
+    """Turn and stretch a patch about its middle.
+
+    Parameters
+    ----------
+    image : ndarray of float32, (z, y, x)
+        Interpolated linearly; beyond the patch it is mirrored.
+    classes : ndarray of uint8, (z, y, x)
+        Every voxel takes the value of the nearest one, never a mean of two; mirrored likewise.
+    matrix : ndarray of float, (3, 3)
+        From places (z, y, x) in the result to places in the patch, voxels from the middle.
+
+    Returns
+    -------
+    image, classes : ndarray
+        Of the same shapes.
+    """
+    half = np.maximum(np.array(image.shape, np.float64) - 1, 1) / 2
+    # grid_sample counts from -1 to 1 along each axis, x first
+    relative = (matrix * half[None, :] / half[:, None])[::-1, ::-1]
+    theta = torch.from_numpy(np.column_stack([relative, np.zeros(3)])[None].astype(np.float32))
+    grid = functional.affine_grid(theta, [1, 1, *image.shape], align_corners=True)
+
+    def sample(array: Floats, mode: str) -> Floats:
+        volume = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
+        moved = functional.grid_sample(
+            volume, grid, mode=mode, padding_mode="reflection", align_corners=True
+        )
+        return moved[0, 0].numpy()
+
+    return sample(image, "bilinear"), sample(classes, "nearest").astype(np.uint8)
+
+
+def _random_matrix(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Small turns about z, y and x, and a stretch along each axis."""
+    matrix = np.diag(1 + rng.uniform(-MOST_STRETCH, MOST_STRETCH, 3))
+    for axes in ((0, 1), (0, 2), (1, 2)):
+        angle = rng.uniform(-MOST_TURN, MOST_TURN)
+        turn = np.eye(3)
+        turn[np.ix_(axes, axes)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        matrix = turn @ matrix
+    return matrix
 
 
 def _blur(image: Floats, sigma: float) -> Floats:

@@ -16,6 +16,7 @@ from volproc.core.types import Region, Shape
 from volproc.io.open import open_
 from volproc.phantoms.phantom import Phantom
 from volproc.phantoms.spec import PhantomSpec
+from volproc.training.block_cache import BlockCache, CachedSource
 from volproc.training.copick_data import open_copick
 from volproc.training.labelled import LabelledVolume, MappedClasses, keep_in_memory
 from volproc.training.measure import finish_volume
@@ -35,7 +36,8 @@ def load_data(settings: TrainingSettings, data: Iterable[Data]) -> list[Labelled
     Returns
     -------
     volumes : list of LabelledVolume
-        In memory, one after the other, until ``settings.memory_bytes`` is full.
+        In memory, one after the other, until ``settings.memory_bytes`` is full; the others are
+        read patch by patch, and share a cache of what is left.
 
     Raises
     ------
@@ -45,14 +47,17 @@ def load_data(settings: TrainingSettings, data: Iterable[Data]) -> list[Labelled
         If a class map has another shape than its image.
     """
     volumes: list[LabelledVolume] = []
-    room = settings.memory_bytes
+    # At least a half is for the cache where not everything fits.
+    cache = BlockCache(settings.memory_bytes)
+    room = settings.memory_bytes // 2
     for volume in _open_all(settings, data):
         size = _size_in_memory(volume)
         if size <= room:
             room -= size
+            cache.num_bytes -= size
             volumes.append(_keep(volume))
         else:
-            volumes.append(volume)
+            volumes.append(_through(cache, volume))
     return volumes
 
 
@@ -99,8 +104,11 @@ def _open_phantom(settings: TrainingSettings, data: PhantomData, number: int) ->
     part = partial(_PhantomPart, Phantom(spec))
     name = f"phantom {spec.seed}"
     volume = finish_volume(settings, name, part("signal"), part("truth_classes"))
+    truth = Phantom(spec).points()
     return replace(
         volume,
+        voxel_size=(spec.voxel_size,) * 3,
+        centres={settings.classes.index(name): truth.select(name).zyx for name in spec.radii},
         noise=part("unit_noise"),
         noise_levels=(low, high),
         noise_std=Phantom(spec).noise_std(),
@@ -116,6 +124,8 @@ def _open_volume(settings: TrainingSettings, data: VolumeData) -> LabelledVolume
     positions = {value: settings.classes.index(name) for value, name in data.values.items()}
     mapped = MappedClasses(classes.source, positions)
     volume = finish_volume(settings, data.image, image.source, mapped)
+    if image.voxel_size is not None:
+        volume = replace(volume, voxel_size=image.voxel_size)
     if not volume.positions:
         msg = (
             f"no voxel of {data.classes} has a value of {sorted(data.values)}, so there is no "
@@ -139,6 +149,15 @@ def _open_all(settings: TrainingSettings, data: Iterable[Data]) -> Iterator[Labe
 def _size_in_memory(volume: LabelledVolume) -> int:
     noise = 0 if volume.noise is None else volume.noise.dtype.itemsize
     return prod(volume.shape) * (volume.image.dtype.itemsize + 1 + noise)
+
+
+def _through(cache: BlockCache, volume: LabelledVolume) -> LabelledVolume:
+    return replace(
+        volume,
+        image=CachedSource(volume.image, cache),
+        classes=CachedSource(volume.classes, cache),
+        noise=None if volume.noise is None else CachedSource(volume.noise, cache),
+    )
 
 
 def _keep(volume: LabelledVolume) -> LabelledVolume:

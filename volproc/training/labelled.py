@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError
-from volproc.core.types import Index, Region, Shape, region_shape, whole
+from volproc.core.types import ZYX, Index, Region, Shape, region_shape, whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +102,11 @@ class LabelledVolume:
         Lowest and highest level.
     noise_std : float
         Standard deviation of the noise at level 1.
+    voxel_size : tuple of float
+        Å per voxel, (z, y, x).
+    centres : dict of int to ndarray of float, (n, 3)
+        Known centres of the particles of a class, voxels. Of a class that is left out they are
+        found in the class map.
 
     Raises
     ------
@@ -118,6 +123,8 @@ class LabelledVolume:
     noise: Source | None = None
     noise_levels: tuple[float, float] = (0.0, 0.0)
     noise_std: float = 0.0
+    voxel_size: ZYX[float] = (1.0, 1.0, 1.0)
+    centres: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_same_shape(self.name, self.image.shape, self.classes.shape)
@@ -148,7 +155,8 @@ class LabelledVolume:
             voxels = self.positions[around]
             voxel = voxels[rng.integers(len(voxels))]
             start = voxel - rng.integers(0, patch)
-        start = np.where(room >= 0, np.clip(start, 0, np.maximum(room, 0)), 0)
+        # Inference lays a patch over the middle of a smaller volume.
+        start = np.where(room >= 0, np.clip(start, 0, np.maximum(room, 0)), -(-room // 2))
         return tuple(int(v) for v in start)
 
     def patch(
@@ -159,9 +167,10 @@ class LabelledVolume:
         Parameters
         ----------
         start : tuple of int
-            First voxel.
+            First voxel; it may be negative.
         patch : tuple of int
-            Size; beyond the volume the image is mirrored and the truth is background.
+            Size; beyond the volume the image is 0, the mean of a volume that is scaled by its
+            mean, as inference pads it, and the truth is background.
         rng : numpy Generator, optional
             Draws the noise level and where the noise comes from; without it the noise is that of
             the place itself, at the middle of its range.
@@ -172,7 +181,8 @@ class LabelledVolume:
         classes : ndarray of uint8, (z, y, x)
         """
         region = tuple(
-            slice(a, min(a + p, n)) for a, p, n in zip(start, patch, self.shape, strict=True)
+            slice(max(a, 0), min(a + p, n))
+            for a, p, n in zip(start, patch, self.shape, strict=True)
         )
         image = self.image.read(region).astype(np.float32)
         scale = self.scale
@@ -182,10 +192,12 @@ class LabelledVolume:
             scale = float(np.hypot(self.scale, level * self.noise_std))
         image -= np.float32(self.shift)
         image /= np.float32(scale)
-        beyond = [(0, p - n) for p, n in zip(patch, image.shape, strict=True)]
+        beyond = [
+            (s.start - a, a + p - s.stop) for s, a, p in zip(region, start, patch, strict=True)
+        ]
         classes = self.classes.read(region)
-        if any(after for _, after in beyond):
-            image = np.pad(image, beyond, "symmetric")
+        if any(map(sum, beyond)):
+            image = np.pad(image, beyond)
             classes = np.pad(classes, beyond)
         return image, classes
 

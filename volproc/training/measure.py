@@ -77,6 +77,11 @@ def find_positions(
     return {value: np.concatenate(parts) for value, parts in sorted(found.items())}
 
 
+def find_values(classes: Source) -> set[int]:
+    """All values of a class map, read block by block."""
+    return {int(value) for _, block in _blocks(classes) for value in np.unique(block)}
+
+
 def measure_scaling(
     image: Source,
     normalization: Normalization,

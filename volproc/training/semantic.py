@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from volproc.models.devices import (
 )
 from volproc.models.loading import read_weights, save_model
 from volproc.models.networks import build
+from volproc.models.octopi import read_octopi_weights
 from volproc.training.checkpoint import (
     BEST,
     prepare_folder,
@@ -35,9 +36,10 @@ from volproc.training.checkpoint import (
 )
 from volproc.training.data import load_data
 from volproc.training.labelled import LabelledVolume, choose_volume
-from volproc.training.losses import dice_cross_entropy
+from volproc.training.losses import loss_of
+from volproc.training.octopi_files import write_octopi_files
 from volproc.training.settings import TrainingSettings
-from volproc.training.validation import Scores, validate
+from volproc.training.validation import Scores, validate, validate_picks
 
 STAGE = "train"
 
@@ -58,7 +60,8 @@ def train_semantic(
         Model, data and schedule.
     output : str or Path
         Folder for ``best.pt`` (the model file), ``last-state.pt`` (to resume from),
-        ``history.csv`` and ``training.json`` (settings and versions).
+        ``history.csv`` and ``training.json`` (settings and versions); of a network that Octopi
+        has, also ``model_config.yaml`` and ``best_model.pth``, which Octopi loads.
     observe : callable
         Takes an event of kind ``epoch`` after each, with loss and scores in its facts.
     resume : bool
@@ -79,12 +82,14 @@ def train_semantic(
     ResumeError
         If the run there was begun with other settings.
     ModelError
-        If the loss is not finite any more; what was saved before is kept.
+        If the loss is not finite in many steps in a row; what was saved before is kept.
 
     Notes
     -----
     Chance depends on the seed, the epoch and the step alone. Memory is that of the volumes, if
-    they are smaller than ``settings.memory_bytes`` together, and of one batch.
+    they are smaller than ``settings.memory_bytes`` together, or of a cache of that size, and of
+    one batch. The files of the best model are written whole at every validation that is the best
+    so far, so that a run that is killed leaves a model that can be used.
     """
     folder = Path(output)
     if not (resume or overwrite):
@@ -93,7 +98,7 @@ def train_semantic(
     state = read_state(folder, settings) if resume else None
     if state is not None:
         trainer.restore(state)
-    if trainer.epoch < settings.epochs:
+    if not trainer.is_over:
         trainer.volumes = load_data(settings, settings.train)
         trainer.held_out = load_data(settings, settings.validate) or trainer.volumes
     # Nothing is made or removed before model and data are known to be right.
@@ -102,23 +107,37 @@ def train_semantic(
     observe(Event("stage", STAGE, total=settings.epochs))
     for _ in range(trainer.epoch):
         observe(Event("skip", STAGE))
-    while trainer.epoch < settings.epochs:
+    while not trainer.is_over:
         facts, is_best = trainer.run_epoch()
         if is_best:
             save_model(folder / BEST, settings.describe(), trainer.weights())
+            write_octopi_files(folder, settings, trainer.weights())
         write_state(folder, settings, trainer.state())
         write_history(folder, trainer.history)
         observe(Event("epoch", STAGE, facts=facts))
+    if trainer.epoch < settings.epochs:
+        text = (
+            f"stopped after {trainer.epoch} epochs: no better score in {settings.patience} "
+            "validations"
+        )
+        observe(Event("note", STAGE, text=text))
     observe(Event("done", STAGE, facts={"best_score": trainer.best}))
     return folder / BEST
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Progress:
     """Where a run stands."""
 
     epoch: int = 0
     best: float = -1.0
+    """Score of the best model."""
+    best_voxels: float = -1.0
+    """Voxel-wise score of it, which decides between equal scores."""
+    stale: int = 0
+    """Validations since then."""
+    bad_steps: int = 0
+    """Steps in a row that were skipped."""
 
 
 class _Trainer:
@@ -158,6 +177,13 @@ class _Trainer:
         return self.progress.epoch
 
     @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to do."""
+        patience = self.settings.patience
+        is_stale = patience > 0 and self.progress.stale >= patience
+        return self.epoch >= self.settings.epochs or is_stale
+
+    @property
     def best(self) -> float:
         """Best validation score so far."""
         return self.progress.best
@@ -172,8 +198,7 @@ class _Trainer:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
+            "progress": asdict(self.progress),
             "history": self.history,
         }
 
@@ -182,34 +207,53 @@ class _Trainer:
         self.network.load_state_dict(state["network"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = _Progress(state["epoch"], state["best"])
+        self.progress = _Progress(**state["progress"])
         self.history = list(state["history"])
 
     def run_epoch(self) -> tuple[dict[str, Any], bool]:
-        """Train and validate once; returns what happened and whether it is the best so far."""
+        """Train once, validate if it is time; what happened, and whether it is the best so far."""
         begun = time.perf_counter()
+        settings, progress = self.settings, self.progress
         self.network.train()
-        losses = [self._step(step) for step in range(self.settings.steps_per_epoch)]
-        scores = self._validate()
-        is_best = scores.overall > self.best
-        self.progress = _Progress(self.epoch + 1, max(self.best, scores.overall))
+        losses = [self._step(step) for step in range(settings.steps_per_epoch)]
+        good = [loss for loss in losses if isfinite(loss)]
+        self.progress = progress = replace(progress, epoch=self.epoch + 1)
         row: dict[str, float] = {
             "epoch": self.epoch,
-            "loss": float(np.mean(losses)),
-            "fbeta": scores.overall,
-            **{f"fbeta {name}": value for name, value in scores.by_class.items()},
-            "learning_rate": self._rate(self.epoch * self.settings.steps_per_epoch - 1),
+            "loss": float(np.mean(good)) if good else float("nan"),
         }
+        if skipped := len(losses) - len(good):
+            row["skipped_steps"] = skipped
+        is_best = False
+        if self.epoch % settings.validate_every == 0 or self.epoch == settings.epochs:
+            scores = self._validate()
+            chosen = self._choose(scores)
+            is_best = (chosen, scores.overall) > (progress.best, progress.best_voxels)
+            self.progress = (
+                replace(progress, best=chosen, best_voxels=scores.overall, stale=0)
+                if is_best
+                else replace(progress, stale=progress.stale + 1)
+            )
+            row |= _columns(scores)
+        row["learning_rate"] = self._rate(self.epoch * settings.steps_per_epoch - 1)
         self.history.append(row)
         seconds = time.perf_counter() - begun
         return {**row, "best": self.best, "seconds_s": seconds}, is_best
 
+    def _choose(self, scores: Scores) -> float:
+        """Score that the best model is chosen by."""
+        name, by_picks = self.settings.metric_class, self.settings.metric == "picks"
+        if name:
+            return (scores.picks if by_picks else scores.by_class).get(name, 0.0)
+        return scores.overall_picks if by_picks else scores.overall
+
     def _rate(self, step: int) -> float:
-        """Learning rate: a linear rise, then a cosine down to a hundredth."""
+        """Learning rate: a linear rise, then a cosine."""
         settings = self.settings
         total = settings.epochs * settings.steps_per_epoch
         rise = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
-        fall = 0.01 + 0.99 * 0.5 * (1 + cos(pi * step / total))
+        left = settings.final_rate
+        fall = left + (1 - left) * 0.5 * (1 + cos(pi * step / total))
         return settings.learning_rate * rise * fall
 
     def _step(self, step: int) -> float:
@@ -218,22 +262,39 @@ class _Trainer:
             group["lr"] = self._rate(number)
         images, classes = self._batch(number)
         with precision_context(self.device, self._training_precision()):
-            logits = self.network(images)
-        loss = dice_cross_entropy(logits.float(), classes, class_weights=self.class_weights)
-        value = float(loss.item())
-        if not isfinite(value):
-            msg = (
-                f"the loss is {value} in epoch {self.epoch + 1}, step {step + 1}: training has "
-                f"diverged. Lower learning_rate, {settings.learning_rate} now, or look for "
-                "extreme voxels in the data; finished epochs are kept."
-            )
-            raise ModelError(msg)
+            outputs = self.network(images)
+        loss = loss_of(
+            outputs,
+            classes,
+            choice=settings.loss,
+            class_weights=self.class_weights,
+            alpha=settings.tversky_alpha,
+            gamma=settings.focal_gamma,
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        value = float(loss.item()) if isfinite(float(norm)) else float("nan")
+        if not isfinite(value):
+            self._skip(step)
+            return value
+        self.progress = replace(self.progress, bad_steps=0)
         self.optimizer.step()
         self._average(number)
         return value
+
+    def _skip(self, step: int) -> None:
+        """Leave the weights as they are; give up after many such steps in a row."""
+        settings, bad = self.settings, self.progress.bad_steps + 1
+        self.progress = replace(self.progress, bad_steps=bad)
+        if bad > settings.most_bad_steps:
+            msg = (
+                f"the loss is not finite in {bad} steps in a row, the last of them epoch "
+                f"{self.epoch + 1}, step {step + 1}: training has diverged. Lower learning_rate, "
+                f"{settings.learning_rate} now, or look for extreme voxels in the data; finished "
+                "epochs are kept."
+            )
+            raise ModelError(msg)
 
     def _training_precision(self) -> torch.dtype:
         """bfloat16 where the GPU has it; float16 would need its gradients scaled."""
@@ -273,23 +334,49 @@ class _Trainer:
         current = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.weights())
         self.network.eval()
+        common = {
+            "patch": settings.patch,
+            "classes": settings.classes,
+            "beta": settings.beta,
+            "most_patches": settings.validation_patches,
+            "device": self.device,
+        }
         with torch.inference_mode():
-            scores = validate(
-                lambda batch: self.network(batch).float(),
-                self.held_out,
-                patch=settings.patch,
-                classes=settings.classes,
-                beta=settings.beta,
-                most_patches=settings.validation_patches,
-                device=self.device,
-            )
+            if settings.metric == "picks":
+                scores = validate_picks(
+                    self._forward,
+                    self.held_out,
+                    overlap=settings.validation_overlap,
+                    radii=settings.radii,
+                    **common,
+                )
+            else:
+                scores = validate(self._forward, self.held_out, **common)
         self.network.load_state_dict(current)
         return scores
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(batch).float()
+        return logits
+
+
+def _columns(scores: Scores) -> dict[str, float]:
+    """Scores as they stand in the history."""
+    columns = {
+        "fbeta": scores.overall,
+        **{f"fbeta {name}": value for name, value in scores.by_class.items()},
+    }
+    if scores.picks:
+        columns["picks"] = scores.overall_picks
+        columns |= {f"picks {name}": value for name, value in scores.picks.items()}
+    return columns
 
 
 def _take_over(network: nn.Module, address: str) -> None:
     """Copy the layers of another model that have the same names and sizes."""
-    own, given = network.state_dict(), read_weights(address)
+    is_octopi = address.endswith(".pth")
+    given = read_octopi_weights(Path(address)) if is_octopi else read_weights(address)
+    own = network.state_dict()
     same = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     if not same:
         msg = (

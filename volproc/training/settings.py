@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from volproc.core.errors import ConfigError, nearest
 from volproc.core.model import ModelSpec, Normalization
@@ -78,6 +78,13 @@ class CopickData:
         For each class a segmentation: ``name:user_id/session_id``.
     radius_fraction : float
         Radius of a painted ball, as a part of the class's radius.
+    targets : str
+        One segmentation with all classes, ``name:user_id/session_id``, instead of the two above.
+    values : dict of int to str
+        Class name of each value of the targets; any numbers above 0.
+    centres : dict of str to str
+        For each particle class the picks that validation counts, as under ``picks``; classes that
+        are left out are counted by the middles of their objects in the class map.
     """
 
     config: str
@@ -87,9 +94,16 @@ class CopickData:
     picks: dict[str, str] = field(default_factory=dict)
     segmentations: dict[str, str] = field(default_factory=dict)
     radius_fraction: float = 0.6
+    targets: str = ""
+    values: dict[int, str] = field(default_factory=dict)
+    centres: dict[str, str] = field(default_factory=dict)
 
 
 Data: TypeAlias = PhantomData | VolumeData | CopickData
+
+Loss = Literal["dice-cross-entropy", "tversky", "focal", "focal-tversky"]
+
+Metric = Literal["voxels", "picks"]
 
 _KINDS: dict[str, type] = {"phantoms": PhantomData, "volume": VolumeData, "copick": CopickData}
 
@@ -123,9 +137,17 @@ class TrainingSettings:
     epochs, steps_per_epoch, batch_size : int
         The schedule; an epoch is a number of steps, after which the model is validated.
     learning_rate, weight_decay : float
-        Of AdamW; the rate falls along a cosine to a hundredth.
+        Of AdamW; the rate falls along a cosine.
+    final_rate : float
+        What is left of the rate in the end, as a part.
     warmup_steps : int
-        Steps in which the rate rises linearly.
+        Steps in which the rate rises linearly, from the first on.
+    loss : {"dice-cross-entropy", "tversky", "focal", "focal-tversky"}
+        What is made small; see `volproc.training.losses`.
+    tversky_alpha : float
+        Weight of false positives in a Tversky loss; that of false negatives is the rest to 1.
+    focal_gamma : float
+        How much less a focal loss minds voxels that are right already.
     ema_decay : float
         Decay of the running mean of the weights that is validated and saved; 0 for none.
     foreground : float
@@ -134,8 +156,22 @@ class TrainingSettings:
         Weights of the cross-entropy by class; empty for equal ones.
     beta : float
         Of the F-beta score; above 1 recall counts more.
+    metric : {"voxels", "picks"}
+        What the best model is chosen by: the class of voxels, or particles that are localized as
+        `volproc localize` does, of the classes with a radius.
+    metric_class : str
+        Class that the best model is chosen by; empty for the mean over all.
     validation_patches : int
-        Most patches that are validated per volume and epoch, spread evenly.
+        Most patches that are validated per volume and epoch, spread evenly; of picks, that many
+        side by side are what of a volume is looked at.
+    validation_overlap : float
+        Part that patches share where picks are validated, in [0, 1).
+    validate_every : int
+        Epochs between validations; the last is always validated.
+    patience : int
+        Validations without a better score after which training stops; 0 for never.
+    most_bad_steps : int
+        Steps in a row that may be skipped because their loss or gradient is not finite.
     augmentation : Augmentation
         Random changes of the patches.
     memory_bytes : int
@@ -168,12 +204,22 @@ class TrainingSettings:
     batch_size: int = 2
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
+    final_rate: float = 0.01
     warmup_steps: int = 20
+    loss: Loss = "dice-cross-entropy"
+    tversky_alpha: float = 0.3
+    focal_gamma: float = 2.0
     ema_decay: float = 0.0
     foreground: float = 0.5
     class_weights: tuple[float, ...] = ()
     beta: float = 1.0
+    metric: Metric = "voxels"
+    metric_class: str = ""
     validation_patches: int = 64
+    validation_overlap: float = 0.25
+    validate_every: int = 1
+    patience: int = 0
+    most_bad_steps: int = 10
     augmentation: Augmentation = field(default_factory=Augmentation)
     memory_bytes: int = 2**30
     seed: int = 0
@@ -184,14 +230,22 @@ class TrainingSettings:
             msg = "there is nothing to train on. Give at least one data set under train."
             raise ConfigError(msg)
         positive = ("epochs", "steps_per_epoch", "batch_size", "learning_rate", "beta")
-        for name in (*positive, "validation_patches"):
+        for name in (*positive, "validation_patches", "validate_every"):
             if getattr(self, name) <= 0:
                 msg = f"{name} is {getattr(self, name)}. Give a number above 0."
                 raise ConfigError(msg)
-        for name in ("ema_decay", "foreground"):
+        for name in ("ema_decay", "foreground", "final_rate", "tversky_alpha"):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} is {getattr(self, name)}, outside 0 to 1. Choose one in between."
                 raise ConfigError(msg)
+        for name in ("patience", "most_bad_steps", "focal_gamma", "warmup_steps"):
+            if getattr(self, name) < 0:
+                msg = f"{name} is {getattr(self, name)}. Give 0 or more."
+                raise ConfigError(msg)
+        if not 0 <= self.validation_overlap < 1:
+            msg = f"validation_overlap is {self.validation_overlap}. Give 0 or more, less than 1."
+            raise ConfigError(msg)
+        self._check_choices()
         if self.class_weights and len(self.class_weights) != len(self.classes):
             msg = (
                 f"{len(self.class_weights)} class weights for {len(self.classes)} classes "
@@ -203,12 +257,35 @@ class TrainingSettings:
         check_patch(self.architecture, self.params, self.patch)
         self.describe()
 
+    def _check_choices(self) -> None:
+        choices = (
+            ("loss", self.loss, get_args(Loss)),
+            ("metric", self.metric, get_args(Metric)),
+            ("metric_class", self.metric_class, ("", *self.classes[1:])),
+        )
+        for name, got, known in choices:
+            if got not in known:
+                msg = f'{name} is "{got}": {nearest(got, known)}'
+                raise ConfigError(msg)
+        if self.metric == "picks" and not self.radii:
+            msg = (
+                "picks are validated, but no class has a radius, so none is a particle. Give "
+                "radii in Å, or validate voxels."
+            )
+            raise ConfigError(msg)
+        if self.metric == "picks" and self.metric_class and self.metric_class not in self.radii:
+            msg = (
+                f"{self.metric_class} has no radius, so no picks of it are found. Give it a "
+                "radius in Å, or choose another class."
+            )
+            raise ConfigError(msg)
+
     def _check_names(self, data: Data) -> None:
         named: set[str] = set()
         if isinstance(data, VolumeData):
             named = set(data.values.values())
         elif isinstance(data, CopickData):
-            named = {*data.picks, *data.segmentations}
+            named = {*data.picks, *data.segmentations, *data.values.values(), *data.centres}
         for name in named - set(self.classes):
             msg = f'a data set shows the class "{name}": {nearest(name, self.classes)}'
             raise ConfigError(msg)
@@ -259,7 +336,7 @@ def _read_data(values: Mapping[str, Any] | Data) -> Data:
     if kind not in _KINDS:
         msg = f'a data set has a kind, got "{kind}": {nearest(kind, _KINDS)}'
         raise ConfigError(msg)
-    if kind == "volume":
+    if kind in ("volume", "copick"):
         given["values"] = {int(k): str(v) for k, v in dict(given.get("values", {})).items()}
     return _construct(_KINDS[kind], given)
 
