@@ -17,7 +17,7 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import MANY_BLOCKS, WRITE_MULTIPLE, Plan, make_plan
 from volproc.plan.job import Job
 from volproc.plan.patches import PatchGrid
-from volproc.plan.wavefront import speed_up
+from volproc.plan.wavefront import run_time
 
 JOB = Job(
     shape=(300, 500, 400),
@@ -245,11 +245,14 @@ def test_blocks_stay_small_enough_for_all_workers_to_be_busy() -> None:
     # to do.
     job = replace(JOB, shape=(128, 192, 256), patch=(48, 48, 48), num_views=1)
     alone, shared = make_plan(job, min_blocks=6), make_plan(job, min_blocks=6, num_workers=2)
-    assert speed_up(job.patch_grids, alone.grid, 2) < 1.5
-    assert speed_up(job.patch_grids, shared.grid, 2) >= 1.8
-    # Where even the smallest are too few, they are taken.
+    num_patches = len(job.patch_grids[0])
+    assert run_time(job.patch_grids, alone.grid, 2) > num_patches / 1.5
+    assert run_time(job.patch_grids, shared.grid, 2) < num_patches / 1.7
+    # Many workers have done soonest with the smallest blocks, however few those are.
     assert make_plan(job, num_workers=64).chunks == (WRITE_MULTIPLE,) * 3
+    # A volume of very many blocks is cut for several workers as it is for one.
+    large = replace(JOB, shape=(1000, 3000, 3000))
+    assert make_plan(large, num_workers=2).chunks == make_plan(large).chunks
     on_device = replace(job, on_device=True)
-    assert make_plan(on_device, min_blocks=6, num_workers=2).chunks == make_plan(
-        on_device, min_blocks=6
-    ).chunks  # fmt: skip
+    wanted = make_plan(on_device, min_blocks=6).chunks
+    assert make_plan(on_device, min_blocks=6, num_workers=2).chunks == wanted

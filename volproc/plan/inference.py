@@ -19,7 +19,7 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.plan.job import Job
 from volproc.plan.memory import format_bytes
 from volproc.plan.patches import PatchGrid
-from volproc.plan.wavefront import speed_up
+from volproc.plan.wavefront import run_time
 
 BLOCK_TARGET_BYTES = 300_000_000
 """Memory that a block's arrays may take where no limit is given: large enough that halos and
@@ -31,10 +31,6 @@ each, and each leaves a marker."""
 
 WRITE_MULTIPLE = 64
 """Side of the storage chunks of an output, in voxels; a block is a multiple of it."""
-
-BUSY_PART = 0.9
-"""Part of the workers' time in which they work: blocks do not grow beyond the size that allows it,
-since those that are ready at one time get few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +250,8 @@ def make_plan(
         Blocks stop growing where there would be fewer: several workers want to be busy, and
         people want to see progress.
     num_workers : int
-        Workers that share the volume. On the CPU blocks stop growing where less than `BUSY_PART` of
-        them would be busy, see `volproc.plan.wavefront`. A GPU is done with a small block before
+        Workers that share the volume. On the CPU blocks are of the size with which all have done
+        first, see `volproc.plan.wavefront`. A GPU is done with the patches of a small block before
         its strips are handed over, and so ``min_blocks`` alone counts there.
 
     Returns
@@ -267,7 +263,8 @@ def make_plan(
         return Plan(job, tuple(chunks), host_limit, device_limit)
     target = BLOCK_TARGET_BYTES
     while True:
-        chosen = _grow(job, target, host_limit, device_limit, (min_blocks, num_workers))
+        grown = _grow(job, target, host_limit, device_limit, min_blocks)
+        chosen = _soonest(job, grown, num_workers)
         target *= 2
         # Without a limit nobody knows how much larger a block may be.
         is_free = host_limit is not None and target < host_limit
@@ -276,14 +273,11 @@ def make_plan(
 
 
 def _grow(
-    job: Job,
-    target: int,
-    host_limit: int | None,
-    device_limit: int | None,
-    busy: tuple[int, int],
-) -> Shape:
-    """Largest blocks that fit into the limits, take no more than the target and keep all busy."""
+    job: Job, target: int, host_limit: int | None, device_limit: int | None, min_blocks: int
+) -> list[Shape]:
+    """Blocks from the smallest to the largest that fits and takes no more than the target."""
     chosen = [min(WRITE_MULTIPLE, _whole(n)) for n in job.shape]
+    steps = [tuple(chosen)]
     while True:
         grown = []
         for axis, size in enumerate(job.shape):
@@ -291,21 +285,24 @@ def _grow(
             trial[axis] = min(trial[axis] + WRITE_MULTIPLE, _whole(size))
             if (
                 trial[axis] > chosen[axis]
+                and len(ChunkGrid(job.shape, tuple(trial))) >= min_blocks
                 and _fits(job, tuple(trial), target, host_limit, device_limit)
-                and _keeps_busy(job, tuple(trial), *busy)
             ):
                 grown.append((chosen[axis], axis, trial))
         if not grown:
-            return tuple(chosen)
+            return steps
         chosen = min(grown)[2]
+        steps.append(tuple(chosen))
 
 
-def _keeps_busy(job: Job, chunks: Shape, min_blocks: int, num_workers: int) -> bool:
-    """Whether blocks are enough, and not too long in one another's way."""
-    grid = ChunkGrid(job.shape, chunks)
-    if len(grid) < min_blocks:
-        return False
-    return job.on_device or speed_up(job.patch_grids, grid, num_workers) >= BUSY_PART * num_workers
+def _soonest(job: Job, steps: list[Shape], num_workers: int) -> Shape:
+    """Blocks with which workers have done first; the largest of equals, as for one worker."""
+    if job.on_device or num_workers == 1:
+        return steps[-1]
+    return min(
+        reversed(steps),
+        key=lambda chunks: run_time(job.patch_grids, ChunkGrid(job.shape, chunks), num_workers),
+    )
 
 
 def _fits(

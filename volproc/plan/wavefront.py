@@ -18,12 +18,12 @@ from volproc.plan.patches import PatchGrid, neighbours
 BLOCK_COST = 0.25
 """What a block costs beside its patches, in patches: reading, strips, writing, its marker."""
 
-BLOCKS_A_WORKER = 128
+BLOCKS_A_WORKER = 64
 """So many blocks a worker keep all workers busy: the ends of the wave do not matter then."""
 
 
-def speed_up(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) -> float:
-    """How much less time several workers need than one, as far as blocks wait for each other.
+def run_time(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) -> float:
+    """Time that workers need for a volume, as far as blocks wait for each other.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ def speed_up(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
 
     Returns
     -------
-    ratio : float
-        From 1 to ``num_workers``.
+    time : float
+        In times of one patch; each block takes that of its patches and of `BLOCK_COST` more.
 
     Notes
     -----
     The run is played through, some microseconds a block; not where blocks are so many
-    (`BLOCKS_A_WORKER`) that the answer is known: ``num_workers``.
+    (`BLOCKS_A_WORKER`) that all workers are taken to be busy.
 
     Examples
     --------
@@ -50,13 +50,14 @@ def speed_up(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
 
     >>> shape, patch = (64, 64, 256), (64, 64, 64)
     >>> row = ChunkGrid(shape, patch)
-    >>> speed_up([PatchGrid(shape, patch, 0.5)], row, 2)
-    1.0
-    >>> speed_up([PatchGrid(shape, patch, 0.0)], row, 2)
-    2.0
+    >>> [run_time([PatchGrid(shape, patch, 0.5)], row, num) for num in (1, 2)]
+    [8.0, 8.0]
+    >>> [run_time([PatchGrid(shape, patch, 0.0)], row, num) for num in (1, 2)]
+    [5.0, 2.5]
     """
+    total = sum(map(len, grids)) + BLOCK_COST * len(blocks)
     if num_workers == 1 or len(blocks) >= BLOCKS_A_WORKER * num_workers:
-        return float(num_workers)
+        return total / num_workers
     costs = _costs(grids, blocks)
     missing: dict[Index, int] = {}
     unlocks: dict[Index, list[Index]] = {index: [] for index in costs}
@@ -77,7 +78,7 @@ def speed_up(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
             missing[index] -= 1
             if not missing[index]:
                 ready.append(index)
-    return sum(costs.values()) / now
+    return now
 
 
 def _costs(grids: Sequence[PatchGrid], blocks: ChunkGrid) -> dict[Index, float]:
