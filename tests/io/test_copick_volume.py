@@ -134,12 +134,11 @@ def test_copick_and_octopi_find_a_segmentation_where_they_look(config: Path, lab
 
 
 def test_segmentations_are_labels_even_where_the_caller_does_not_say_so(config: Path) -> None:
-    voxels = np.zeros((80, 160, 160), np.uint8)
-    voxels[::2] = 9
-    address = f"{config}:TS_1/predict:a/1"
-    write_whole(begin(address, shape=voxels.shape), voxels)
-    values = np.unique(open_(address, level=1).data.compute())
-    assert set(values.tolist()) <= {0, 9}
+    write_whole(begin(f"{config}:TS_1/predict:a/1"), np.ones(SHAPE, np.uint8))
+    (path,) = (config.parent / "project").rglob("*-multilabel.zarr")
+    attributes = json.loads((path / ".zattrs").read_text())
+    assert attributes["multiscales"][0]["type"] == "nearest"
+    assert attributes["image-label"] == {"version": "0.4"}
 
 
 def test_every_kind_of_segmentation_of_copick_is_read(config: Path, labels) -> None:
@@ -159,6 +158,16 @@ def test_every_kind_of_segmentation_of_copick_is_read(config: Path, labels) -> N
         open_(f"{config}:TS_1/all:tool/1@10")
     instances = open_(f"{config}:TS_1/all:tool/1@10", c=1)
     np.testing.assert_array_equal(instances.data.compute(), both[1])
+
+
+def test_a_segmentation_has_one_level_as_octopi_writes_it(config: Path) -> None:
+    shape = (3, 140, 300)  # a tomogram of this shape has coarser levels
+    for member, num_levels in (("predict:octopi/1@10", 1), ("wide@10", 3)):
+        sink = create(
+            f"{config}:TS_1/{member}", shape=shape, dtype=np.uint8, voxel_size=(10.0,) * 3
+        )
+        write_whole(sink, np.ones(shape, np.uint8))
+        assert inspect(f"{config}:TS_1/{member}").details["levels"] == num_levels
 
 
 def test_of_two_kinds_of_one_name_multilabel_is_read_and_said(config: Path, labels) -> None:

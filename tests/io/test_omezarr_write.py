@@ -241,6 +241,16 @@ def test_channels_are_written_together_and_read_one_by_one(tmp_path):
     assert json.loads((path / "0" / ".zarray").read_text())["chunks"] == [1, 2, 3, 4]
 
 
+def test_an_image_says_what_its_voxels_mean(tmp_path):
+    path = tmp_path / "p.zarr"
+    sink = channels(path, names=(), dtype="u1", facts={"quantity": "probability", "scale": 255})
+    sink.write(whole(sink.shape), np.ones(sink.shape, "u1"))
+    sink.finish()
+    attributes = json.loads((path / ".zattrs").read_text())
+    assert attributes["volproc"] == {"quantity": "probability", "scale": 255}
+    assert inspect(path).source.shape == sink.shape
+
+
 def test_channels_refuse_what_volumes_refuse(tmp_path):
     path = tmp_path / "p.zarr"
     channels(path).finish()
@@ -248,8 +258,8 @@ def test_channels_refuse_what_volumes_refuse(tmp_path):
         channels(path)
     with pytest.raises(FormatError, match=r"ends in \.zarr"):
         channels(tmp_path / "p.mrc")
-    with pytest.raises(ShapeError, match="with channels"):
-        channels(tmp_path / "q.zarr", names=())
+    with pytest.raises(ShapeError, match="an empty volume cannot be written"):
+        channels(tmp_path / "q.zarr", shape=(0, 3, 4))
     channels(path, overwrite=True)
     with pytest.raises(ResumeError):
         channels(path, overwrite=True, resume=True, names=("a", "b", "c"))

@@ -115,7 +115,11 @@ class CopickVolume(Format):
         made = _make_folders(path, found)
         kind = "labels" if found.has_owner else target.kind
         size = (spacing,) * 3  # copick's tools count with the project's spacing
-        inner = replace(target, address=str(path), kind=kind, voxel_size=size)
+        # Segmentations have one level, as Octopi and copick write them.
+        has_pyramid = target.has_pyramid and not found.has_owner
+        inner = replace(
+            target, address=str(path), kind=kind, voxel_size=size, has_pyramid=has_pyramid
+        )
         try:
             sink = OmeZarr().create(inner)
         except BaseException:

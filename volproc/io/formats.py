@@ -84,6 +84,9 @@ class Target:
     resume: bool
     """Go on with an unfinished output of the same shape and type, if there is one."""
 
+    has_pyramid: bool = True
+    """Whether there are coarser levels, where the format has them."""
+
 
 GLOB_SIGNS = frozenset("*?[")
 """Characters that make a path a pattern."""

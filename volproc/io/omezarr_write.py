@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from volproc.core.volume import check_voxel_size
 from volproc.io.create import move_into_place, partial_path, refuse_existing, remove
 from volproc.io.fit_dtype import fit_dtype
 from volproc.io.formats import Kind, Target
+from volproc.io.omezarr_head import describe_image
 from volproc.io.pyramid import LevelParts, PyramidLevel, level_steps, plan_levels, shrink
 from volproc.io.zarr_array import read_array_meta
 from volproc.io.zarr_tree import split_address
-
-_COLORS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FF8000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,12 @@ class OmeZarrSink:
 
     channels: tuple[str, ...] = ()
     """Names of the channels; empty for an array without a channel axis."""
+
+    has_pyramid: bool = True
+    """Whether there are coarser levels."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the voxels mean, for the attributes; JSON values."""
 
     @property
     def is_parallel(self) -> bool:
@@ -157,7 +162,7 @@ class OmeZarrSink:
 
     def seal(self) -> None:
         """Write the metadata, and move to the final name: all levels are built."""
-        text = json.dumps(_attributes(self, self._levels()), indent=2)
+        text = json.dumps(describe_image(self, self._levels()), indent=2)
         (self.partial / ".zattrs").write_text(text, encoding="utf-8")
         move_into_place(self.partial, Path(self.address))
 
@@ -177,7 +182,8 @@ class OmeZarrSink:
         self._array(level)[(*lead, *region)] = block
 
     def _levels(self) -> list[PyramidLevel]:
-        return plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
+        levels = plan_levels(self.shape, self.voxel_size, self.origin, self.kind)
+        return levels if self.has_pyramid else levels[:1]
 
     def _chunks_of(self, level: PyramidLevel) -> Shape:
         return tuple(min(c, n) for c, n in zip(self.chunks, level.shape, strict=True))
@@ -210,6 +216,7 @@ def create_channels(
     chunks: Shape | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> OmeZarrSink:
     """Begin an OME-Zarr image with channels, (c, z, y, x), such as probabilities of classes.
 
@@ -218,7 +225,7 @@ def create_channels(
     address : str or path
         Ends in ``.zarr``.
     names : tuple of str
-        Names of the channels, in their order.
+        Names of the channels, in their order; none for an image without a channel axis.
     shape : tuple of int
         (z, y, x) or (y, x), voxels, without channels.
     dtype : dtype
@@ -229,6 +236,8 @@ def create_channels(
         Preferred storage chunks, without channels: one chunk holds one channel.
     overwrite, resume : bool
         As in `volproc.io.create.create`.
+    facts : dict
+        What the voxels mean, for the attributes under ``volproc``; JSON values.
 
     Returns
     -------
@@ -246,8 +255,8 @@ def create_channels(
         msg = f"channels are stored as OME-Zarr, got {text}. Choose a name that ends in .zarr."
         raise FormatError(msg)
     check_voxel_size(tuple(voxel_size), len(shape))
-    if not names or min(shape) < 1:
-        msg = f"nothing can be written with channels {names} and shape {shape}. Give some of both."
+    if min(shape) < 1:
+        msg = f"an empty volume cannot be written, got shape {shape}. Check the input."
         raise ShapeError(msg)
     refuse_existing(Path(text), overwrite=overwrite)
     start = tuple(float(v) for v in origin) or (0.0,) * len(shape)
@@ -255,10 +264,12 @@ def create_channels(
     target = Target(
         text, tuple(shape), np.dtype(dtype), size, start, "intensity", chunks, overwrite, resume
     )
-    return _begin(target, tuple(names))
+    return _begin(target, tuple(names), facts)
 
 
-def _begin(target: Target, channels: tuple[str, ...]) -> OmeZarrSink:
+def _begin(
+    target: Target, channels: tuple[str, ...], facts: dict[str, Any] | None = None
+) -> OmeZarrSink:
     _check(target)
     partial = partial_path(Path(target.address))
     chunks = _choose_chunks(target)
@@ -277,6 +288,8 @@ def _begin(target: Target, channels: tuple[str, ...]) -> OmeZarrSink:
         target.origin,
         target.kind,
         channels,
+        target.has_pyramid,
+        facts or {},
     )
     sink.make_heads()
     return sink
@@ -347,47 +360,3 @@ def _make_array(
         overwrite=True,
         dimension_separator="/",
     )
-
-
-def _attributes(sink: OmeZarrSink, levels: list[PyramidLevel]) -> dict[str, Any]:
-    """Metadata of OME-NGFF 0.4."""
-    lead = [1.0] if sink.channels else []
-    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}] if sink.channels else []
-    axes += [{"name": a, "type": "space", "unit": "angstrom"} for a in "zyx"[-len(sink.shape) :]]
-    datasets = [
-        {
-            "path": str(number),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [*lead, *level.voxel_size]},
-                {"type": "translation", "translation": [*(0.0 for _ in lead), *level.origin]},
-            ],
-        }
-        for number, level in enumerate(levels)
-    ]
-    name = Path(sink.address).name.removesuffix(".zarr").removesuffix(".ome")
-    attributes: dict[str, Any] = {
-        "multiscales": [
-            {
-                "version": "0.4",
-                "name": name,
-                "axes": axes,
-                "datasets": datasets,
-                "type": "nearest" if sink.kind == "labels" else "mean",
-            }
-        ]
-    }
-    if sink.kind == "labels" and sink.dtype.kind in "iu":
-        attributes["image-label"] = {"version": "0.4"}
-    if sink.channels:
-        attributes["omero"] = {"channels": _omero_channels(sink)}
-    return attributes
-
-
-def _omero_channels(sink: OmeZarrSink) -> list[dict[str, Any]]:
-    """How viewers show the channels: probabilities from none to certain."""
-    most = 1.0 if sink.dtype.kind == "f" else float(np.iinfo(sink.dtype).max)
-    window = {"min": 0.0, "max": most, "start": 0.0, "end": most}
-    return [
-        {"label": name, "color": _COLORS[i % len(_COLORS)], "active": True, "window": window}
-        for i, name in enumerate(sink.channels)
-    ]
