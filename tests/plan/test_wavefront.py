@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from volproc.plan import wavefront
 from volproc.plan.blocks import ChunkGrid
 from volproc.plan.patches import PatchGrid, neighbours
-from volproc.plan.wavefront import BLOCK_COST, BLOCKS_A_WORKER, run_time
+from volproc.plan.wavefront import BLOCK_COST, MOST_PLAYED, run_time
 
 SIDES = st.tuples(*[st.integers(1, 3)] * 3)
 
@@ -52,6 +52,11 @@ def test_blocks_that_only_one_of_several_grids_joins_wait_too() -> None:
 
 def test_very_many_blocks_are_not_visited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wavefront, "_costs", None)
-    shape = (4, 4, 4 * 2 * BLOCKS_A_WORKER)
-    blocks, patches = ChunkGrid(shape, (4, 4, 4)), PatchGrid(shape, (4, 4, 4))
-    assert run_time([patches], blocks, 2) == run_time([patches], blocks, 1) / 2
+    for shape, num_workers, speed_up in (
+        ((4, 4, 4 * MOST_PLAYED + 4), 2, 1.0),  # a row, one after the other
+        ((80, 80, 80), 2, 2.0),
+        ((80, 80, 80), 1000, 8000 / 58),  # from corner to corner
+    ):
+        blocks, patches = ChunkGrid(shape, (4, 4, 4)), PatchGrid(shape, (4, 4, 4))
+        alone = run_time([patches], blocks, 1)
+        assert run_time([patches], blocks, num_workers) == pytest.approx(alone / speed_up)

@@ -6,7 +6,7 @@ the volume to the other: few at its beginning and its end, most in between.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import prod
@@ -18,8 +18,8 @@ from volproc.plan.patches import PatchGrid, neighbours
 BLOCK_COST = 0.25
 """What a block costs beside its patches, in patches: reading, strips, writing, its marker."""
 
-BLOCKS_A_WORKER = 64
-"""So many blocks a worker keep all workers busy: the ends of the wave do not matter then."""
+MOST_PLAYED = 4096
+"""Blocks up to which a run is played through: a tenth of a second."""
 
 
 def run_time(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) -> float:
@@ -41,8 +41,9 @@ def run_time(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
 
     Notes
     -----
-    The run is played through, some microseconds a block; not where blocks are so many
-    (`BLOCKS_A_WORKER`) that all workers are taken to be busy.
+    The run is played through, some microseconds a block. Where blocks are many (`MOST_PLAYED`), it
+    takes as long as the workers make it, or as the longest chain of blocks, from corner to corner,
+    if each of them had its share of the patches.
 
     Examples
     --------
@@ -56,8 +57,9 @@ def run_time(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
     [5.0, 2.5]
     """
     total = sum(map(len, grids)) + BLOCK_COST * len(blocks)
-    if num_workers == 1 or len(blocks) >= BLOCKS_A_WORKER * num_workers:
-        return total / num_workers
+    if num_workers == 1 or len(blocks) > MOST_PLAYED:
+        chain = total / len(blocks) * (sum(blocks.numblocks) - len(blocks.numblocks) + 1)
+        return max(total / num_workers, chain)
     costs = _costs(grids, blocks)
     missing: dict[Index, int] = {}
     unlocks: dict[Index, list[Index]] = {index: [] for index in costs}
@@ -66,13 +68,13 @@ def run_time(grids: Sequence[PatchGrid], blocks: ChunkGrid, num_workers: int) ->
         missing[index] = len(needs)
         for other in needs:
             unlocks[other].append(index)
-    ready = [index for index, count in missing.items() if not count]
+    ready = deque(index for index, count in missing.items() if not count)
     running: list[tuple[float, Index]] = []
     now = 0.0
     while ready or running:
-        for index in ready[: num_workers - len(running)]:
+        while ready and len(running) < num_workers:
+            index = ready.popleft()
             heappush(running, (now + costs[index], index))
-            ready.remove(index)
         now, ended = heappop(running)
         for index in unlocks[ended]:
             missing[index] -= 1
