@@ -17,6 +17,7 @@ from volproc.cli.dataset import (
 from volproc.cli.localize_options import (
     class_options,
     project_options,
+    score_options,
     spell_method,
     take_project,
     take_threads,
@@ -66,11 +67,12 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--method",
-    type=click.Choice(["watershed", "com", "centre-of-mass"], case_sensitive=False),
+    type=click.Choice(["watershed", "com", "centre-of-mass", "peaks"], case_sensitive=False),
     default="watershed",
     show_default=True,
     help="Split objects at their necks, or take connected voxels as they are; com is "
-    "centre-of-mass with Octopi's largest particle.",
+    "centre-of-mass with Octopi's largest particle. Peaks: CLASSES are maps of probabilities, "
+    "whose local maxima are the particles.",
 )
 @click.option(
     "-rmin",
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     help="Centres of mass: voxels that belong together share a face (1), an edge (2) or a corner "
     "(3).",
 )
+@score_options
 @click.option(
     "--convention",
     type=click.Choice(["corner", "centered"]),
@@ -194,13 +197,18 @@ def _tasks(
     common: LocalizeTask, addresses: list[str], output: str | None, *, is_dataset: bool
 ) -> list[LocalizeTask]:
     """One task a class map, each with its output."""
+    from volproc.io.copick_address import absolute_address
     from volproc.workflows.dataset_outputs import fill_template, make_template
     from volproc.workflows.picking import map_name
 
     template = make_template(output, usual="{name}_picks.csv", is_many=is_dataset)
     return [
-        replace(common, address=a, output=fill_template(template, a, name_of=map_name))
-        for a in addresses
+        replace(
+            common,
+            address=address,
+            output=absolute_address(fill_template(template, address, name_of=map_name)),
+        )
+        for address in addresses
     ]
 
 
@@ -229,6 +237,9 @@ def _in_project(
 
     if output is not None:
         msg = "with --config the picks go into the project: leave out --output."
+        raise click.UsageError(msg)
+    if common.method == "peaks" and not common.probabilities:
+        msg = 'with --config peaks need --probabilities "FOLDER/{name}_probabilities.zarr".'
         raise click.UsageError(msg)
     # Octopi's bounds are those of its own methods: a ball of the radius is the largest particle.
     largest = 1.0 if common.radius_max_scale is None else common.radius_max_scale

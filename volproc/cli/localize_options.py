@@ -96,6 +96,45 @@ def class_options(function: F) -> F:
     return function
 
 
+def score_options(function: F) -> F:
+    """Add probabilities, and how their peaks are found."""
+    for option in (
+        click.option("--refine", is_flag=True, help="Peaks: place them between voxels."),
+        click.option(
+            "--smooth-scale",
+            type=click.FloatRange(min=0),
+            default=0.25,
+            show_default=True,
+            help="Peaks: width of the Gaussian that smooths probabilities, as a part of the "
+            "radius; it finds the middle of a plateau. 0: none.",
+        ),
+        click.option(
+            "--distance-scale",
+            type=click.FloatRange(min=0),
+            default=1.0,
+            show_default=True,
+            help="Peaks: of two nearer than this part of the radius the higher one is kept.",
+        ),
+        click.option(
+            "--threshold",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="Peaks: least probability.",
+        ),
+        click.option(
+            "--probabilities",
+            metavar="MAP",
+            default="",
+            help="Map of probabilities, as segment semantic --probabilities writes it: a pick's "
+            "score is their mean in its object. {name} and {folder} as in --output. With --config "
+            "and peaks, the maps that are searched.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def take_project(options: dict[str, Any], words: tuple[str, ...]) -> ProjectPicking | None:
     """Take what names a project out of options; None where the inputs are addresses.
 

@@ -15,6 +15,7 @@ from dask.delayed import Delayed
 from volproc.core.errors import ShapeError
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
+from volproc.graph.class_peaks import localize_peaks
 from volproc.graph.component_tree import components_of
 from volproc.graph.components import objects_of
 from volproc.graph.label import check_mask
@@ -65,6 +66,10 @@ def localize(
     ties: Ties = "scikit-image",
     border: float = 0.005,
     max_object_voxels: int = MAX_OBJECT_VOXELS,
+    threshold: float = 0.5,
+    distance_scale: float = 1.0,
+    smooth_scale: float = 0.25,
+    refine: bool = False,
     scratch: str | os.PathLike[str] | None = None,
 ) -> Delayed:
     """Find particle centres in a class map, lazily, with the answer of the whole volume.
@@ -77,16 +82,21 @@ def localize(
     mean of the voxels. Centres within ``radius * radius_min_scale`` of each other are one
     particle, at their mean; those in the border are left out.
 
+    With ``"peaks"`` the map holds probabilities: each class is smoothed a little, its local maxima
+    are candidates, and of two that are near to each other the lower one is dropped, the highest
+    kept first. Each keeps the probability of its voxel as score.
+
     Parameters
     ----------
     classes : Volume of int, (z, y, x)
-        Semantic map.
+        Semantic map. For peaks probabilities, float or unsigned parts of their greatest: with
+        channels (c, z, y, x), which are found by name or else by value, or of one class.
     radii : mapping of str to float
         Radius of each class that is a particle, Å.
     class_values : mapping of str to int
         Value of each class in the map.
     method : str
-        ``"watershed"`` or ``"centre-of-mass"``.
+        ``"watershed"``, ``"centre-of-mass"`` or ``"peaks"``.
     radius_min_scale, radius_max_scale : float
         Bounds of the size, as parts of the radius; inclusive. Without an upper one 1.0 for a
         watershed and 1.5 for centres of mass. A ball of voxels may have a few more than
@@ -105,6 +115,16 @@ def localize(
         Centres nearer to a face than this part of the volume's size are left out; 0 keeps all.
     max_object_voxels : int
         For a watershed: largest box of an object, with its surroundings.
+    threshold : float
+        For peaks: least probability, inclusive.
+    distance_scale : float
+        For peaks: two of a class are farther apart than this part of the radius, in Å also where
+        voxels are no cubes.
+    smooth_scale : float
+        For peaks: standard deviation of the Gaussian, as a part of the radius. It finds the middle
+        of the plateau that a network leaves where it is certain; 0 smooths nothing.
+    refine : bool
+        For peaks: place them between voxels, at the top of a parabola along each axis.
     scratch : path
         Folder in which the class map waits as bytes, seen by all workers; a temporary one by
         default. It is removed with the result.
@@ -113,7 +133,8 @@ def localize(
     -------
     points : Delayed of Points
         All classes in one table, by class in the order of ``radii``, then by the raster index
-        of the object's, or of the marker's, first voxel. Equal for every chunking.
+        of the object's, or of the marker's, first voxel; peaks the highest first. Equal for
+        every chunking.
 
     Raises
     ------
@@ -158,12 +179,18 @@ def localize(
         border=border,
         max_object_voxels=max_object_voxels,
         voxel_size=classes.voxel_size,
+        threshold=threshold,
+        distance_scale=distance_scale,
+        smooth_scale=smooth_scale,
+        refine=refine,
     )
+    name = unique_name("localize")
+    if rule.method == "peaks":
+        return localize_peaks(classes, rule, name, scratch)
     array = check_mask(classes, rule.connectivity)
     if array.ndim != 3:
         msg = f"particles are found in volumes (z, y, x), got shape {array.shape}."
         raise ShapeError(msg)
-    name = unique_name("localize")
     if rule.method == "watershed":
         tasks, root = _regions(array, rule, Scratch(scratch), name)
     else:

@@ -8,7 +8,7 @@ narrow ──► open ──► components ──► share ──► split ─�
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
@@ -39,6 +39,9 @@ Ints = npt.NDArray[np.int64]
 
 ReadClasses = Callable[[Region], npt.NDArray[np.uint8]]
 """Gives a region of the narrow class map."""
+
+ReadScores = Callable[[int, Region], npt.NDArray[np.uint16]]
+"""Gives the probabilities of a class, by its number in the narrow map, in a region."""
 
 BATCH_VOXELS = 2**24
 """Box that is read at once for several objects."""
@@ -84,7 +87,12 @@ def share_objects(
 
 
 def split_objects(
-    read: ReadClasses, objects: ObjectTable, boxes: Ints, shape: Shape, rule: ParticleRule
+    read: ReadClasses,
+    objects: ObjectTable,
+    boxes: Ints,
+    shape: Shape,
+    rule: ParticleRule,
+    read_scores: ReadScores | None = None,
 ) -> Found:
     """Split the objects that a block owns, each whole.
 
@@ -100,6 +108,8 @@ def split_objects(
         Size of the volume.
     rule : ParticleRule
         What a particle is.
+    read_scores : callable, optional
+        Gives the probabilities that the voxels of an object get.
 
     Raises
     ------
@@ -107,6 +117,8 @@ def split_objects(
         If the box of an object is larger than the rule allows.
     """
     voxels = _split_batch(read, objects, boxes, shape, rule)
+    if read_scores is not None:
+        voxels = [_with_scores(one, shape, read_scores) for one in voxels]
     if rule.ties == "raster":
         alone = [flood_regions([one], shape, in_raster_order=True) for one in voxels]
         return Found(merge_regions(alone), ())
@@ -129,6 +141,15 @@ def finish_regions(found: Found, shape: Shape, rule: ParticleRule) -> Regions:
     regions = merge_regions([found.regions, flooded])
     values = np.array([table_value(value) for value in (0, *rule.values)])
     return Regions(values[regions.classes], regions.first, regions.count, regions.sums)
+
+
+def _with_scores(one: ObjectVoxels, shape: Shape, read_scores: ReadScores) -> ObjectVoxels:
+    """The voxels of an object with their probabilities, read in its box."""
+    places = np.stack(np.unravel_index(one.places, shape))
+    lower, upper = places.min(axis=1), places.max(axis=1) + 1
+    box = tuple(map(slice, lower.tolist(), upper.tolist()))
+    found = read_scores(one.value, box)[tuple(places - lower[:, None])]
+    return replace(one, scores=found)
 
 
 def _split_batch(

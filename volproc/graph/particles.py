@@ -13,17 +13,22 @@ import numpy.typing as npt
 from volproc.core.errors import ConfigError, nearest
 from volproc.core.points import Points, concat_points
 from volproc.core.types import Shape
-from volproc.reduce.centres import away_from_border, merge_near, size_limits
+from volproc.reduce.centres import away_from_border, group_near, merge_near, size_limits
 from volproc.reduce.centres_watershed import MAX_CLASSES, Regions
 from volproc.reduce.centres_window import reach_of, steps_of
+from volproc.reduce.probabilities import SCORE_UNITS
+from volproc.reduce.properties import finish
 from volproc.reduce.tables import ObjectTable
 
-Method = Literal["watershed", "centre-of-mass"]
+Method = Literal["watershed", "centre-of-mass", "peaks"]
 
 Ties = Literal["scikit-image", "raster"]
 
-RADIUS_MAX_SCALES: dict[str, float] = {"watershed": 1.0, "centre-of-mass": 1.5}
+RADIUS_MAX_SCALES: dict[str, float] = {"watershed": 1.0, "centre-of-mass": 1.5, "peaks": 1.0}
 """Largest particle where nothing is said, as a part of its radius."""
+
+MAX_PEAK_SCALE = 10.0
+"""Greatest distance and smoothing of peaks, in radii."""
 
 MAX_OBJECT_VOXELS = 2**28
 """Largest box of an object that is split by one task, with its surroundings."""
@@ -42,7 +47,7 @@ class ParticleRule:
         farther apart than the first are one particle.
     method : str
         ``"watershed"`` splits objects at their necks, ``"centre-of-mass"`` takes them as they
-        are.
+        are; ``"peaks"`` takes the greatest probabilities.
     connectivity : int
         1 (faces), 2 (edges) or 3 (corners); of a watershed always 1.
     filter_size : int
@@ -55,6 +60,15 @@ class ParticleRule:
         Largest box that one task may hold.
     voxel_size : tuple of float
         Å per voxel, (z, y, x): where they differ, a particle is thick in Å, not in voxels.
+    threshold : float
+        Of peaks: least probability.
+    distance_scale : float
+        Of peaks: two of a class are farther apart than this part of the radius.
+    smooth_scale : float
+        Of peaks: standard deviation of the Gaussian that smooths the probabilities, as a part of
+        the radius.
+    refine : bool
+        Of peaks: place them between voxels.
     """
 
     classes: Mapping[str, tuple[int, float]]
@@ -67,6 +81,10 @@ class ParticleRule:
     border: float = 0.005
     max_object_voxels: int = MAX_OBJECT_VOXELS
     voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0)
+    threshold: float = 0.5
+    distance_scale: float = 1.0
+    smooth_scale: float = 0.25
+    refine: bool = False
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -87,6 +105,10 @@ def make_rule(
     border: float = 0.005,
     max_object_voxels: int = MAX_OBJECT_VOXELS,
     voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0),
+    threshold: float = 0.5,
+    distance_scale: float = 1.0,
+    smooth_scale: float = 0.25,
+    refine: bool = False,
 ) -> ParticleRule:
     """Check what a particle is.
 
@@ -97,6 +119,8 @@ def make_rule(
     radius_max_scale : float, optional
         That of the method in `RADIUS_MAX_SCALES` if not given.
     radius_min_scale, method, connectivity, filter_size, ties, border, max_object_voxels
+        As in `ParticleRule`.
+    threshold, distance_scale, smooth_scale, refine
         As in `ParticleRule`.
     voxel_size : tuple of float
         Of the map, Å; only how its numbers differ matters.
@@ -149,11 +173,29 @@ def make_rule(
         max_object_voxels,
         # One text for all cubes: killed runs are known by it, and headers round.
         (1.0, 1.0, 1.0) if len(set(steps_of(voxel_size)[0])) == 1 else tuple(voxel_size),
+        threshold,
+        distance_scale,
+        smooth_scale,
+        refine,
     )
+    _check_peaks(rule)
     if len(rule.values) > MAX_CLASSES:
         msg = f"at most {MAX_CLASSES} classes are localized at once, got {len(rule.values)}."
         raise ConfigError(msg)
     return rule
+
+
+def _check_peaks(rule: ParticleRule) -> None:
+    if not isfinite(rule.threshold):
+        msg = f"the threshold of peaks is {rule.threshold}. Give a probability, as 0.5."
+        raise ConfigError(msg)
+    for what, scale in (("distance", rule.distance_scale), ("smoothing", rule.smooth_scale)):
+        if not 0 <= scale <= MAX_PEAK_SCALE:
+            msg = (
+                f"the {what} of peaks is {scale} radii. Give a part of the radius, from 0 to "
+                f"{MAX_PEAK_SCALE:g}."
+            )
+            raise ConfigError(msg)
 
 
 def _check_class(class_name: str, radius: float, class_values: Mapping[str, int]) -> None:
@@ -207,10 +249,13 @@ def points_of(
     # A table without rows has no classes.
     classes = np.zeros(len(found), np.int64) if found.classes is None else found.classes
     parts = []
+    means = mean_scores(found)
     for class_name, (value, radius) in rule.classes.items():
         lower, upper = size_limits(radius, voxel_size, rule.radius_min_scale, rule.radius_max_scale)
         fits = (classes == table_value(value)) & (found.count >= lower) & (found.count <= upper)
-        centres, counts = _merged(found.sums[fits], found.count[fits], radius, rule, voxel_size)
+        centres, counts, scores = _merged(
+            found.sums[fits], found.count[fits], means[fits], radius, rule, voxel_size
+        )
         kept = away_from_border(centres, shape, rule.border)
         parts.append(
             Points.from_zyx(
@@ -218,6 +263,7 @@ def points_of(
                 class_name=class_name,
                 voxel_size=voxel_size,
                 shape=shape,
+                score=scores[kept],
                 num_voxels=counts[kept],
                 name=name,
             )
@@ -225,15 +271,33 @@ def points_of(
     return concat_points(parts)
 
 
+def mean_scores(found: ObjectTable | Regions) -> npt.NDArray[np.float64]:
+    """Mean probability of each object; 1 where there are no probabilities."""
+    if isinstance(found, Regions):
+        if found.scores is None:
+            return np.ones(len(found))
+        return found.scores / (SCORE_UNITS * np.maximum(found.count, 1))
+    if found.intensity is None:
+        return np.ones(len(found))
+    return finish(found, ["mean_intensity"])["mean_intensity"].to_numpy(np.float64) / SCORE_UNITS
+
+
 def _merged(
     sums: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
     radius: float,
     rule: ParticleRule,
     voxel_size: tuple[float, ...],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Centres of one class, in voxels; those that are one particle merged."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Centres of one class, in voxels, with voxels and scores; those of one particle merged."""
     # in units of the voxel along z: equal voxels are not scaled, and no distance is rounded
     unit = voxel_size[0]
     scale = tuple(size / unit for size in voxel_size)
-    return merge_near(sums / counts[:, None], counts, radius / unit * rule.radius_min_scale, scale)
+    centres, distance = sums / counts[:, None], radius / unit * rule.radius_min_scale
+    group = group_near(centres, distance, scale)
+    merged, totals = merge_near(centres, counts, distance, scale)
+    if len(merged) == len(centres):
+        return merged, totals, scores
+    weighted = np.bincount(group, scores * counts, len(merged))
+    return merged, totals, weighted / np.bincount(group, counts, len(merged))

@@ -112,16 +112,40 @@ def merge_near(
     """
     if distance <= 0 or len(centres) < 2:
         return centres, counts
-    pairs = cKDTree(centres * np.array(scale)).query_pairs(distance, output_type="ndarray")
-    links = coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(len(centres),) * 2)
-    group = connected_components(links, directed=False)[1]
+    group = group_near(centres, distance, scale)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     sizes = np.diff(np.append(starts, len(order)))
     means = np.add.reduceat(centres[order], starts, axis=0) / sizes[:, None]
-    totals = np.add.reduceat(counts[order], starts)
-    by_first = np.argsort(order[starts], kind="stable")
-    return means[by_first], totals[by_first]
+    return means, np.add.reduceat(counts[order], starts)
+
+
+def group_near(
+    centres: npt.NDArray[np.float64],
+    distance: float,
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> npt.NDArray[np.int64]:
+    """Number the groups of centres that are near to each other, in the order of their first.
+
+    Parameters
+    ----------
+    centres, distance, scale
+        As in `merge_near`.
+
+    Examples
+    --------
+    >>> group_near(np.array([[0.0, 0, 0], [0, 0, 9], [0, 0, 2]]), 2.0)
+    array([0, 1, 0])
+    """
+    if distance <= 0 or len(centres) < 2:
+        return np.arange(len(centres))
+    pairs = cKDTree(centres * np.array(scale)).query_pairs(distance, output_type="ndarray")
+    links = coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(len(centres),) * 2)
+    group = connected_components(links, directed=False)[1]
+    firsts = np.unique(group, return_index=True)[1]
+    numbers = np.empty(len(firsts), np.int64)
+    numbers[np.argsort(firsts, kind="stable")] = np.arange(len(firsts))
+    return numbers[group]
 
 
 def away_from_border(

@@ -41,9 +41,6 @@ NOWHERE = 2**62
 MAX_FLOODED_VOXELS = 2**31 - 1
 """Voxels that can be flooded together: their rows are numbers of 32 bits."""
 
-SCORE_UNITS = 65535
-"""What a probability of one is as a whole number, so that sums do not depend on their order."""
-
 BYTES_A_BOX_VOXEL = 32
 """Memory for splitting an object, for each voxel of its box."""
 
@@ -65,7 +62,7 @@ class Regions:
     """Sums of the voxels' coordinates, (n, 3), in voxels of the volume."""
 
     scores: Ints | None = None
-    """Sums of the voxels' probabilities, (n,), in `SCORE_UNITS`, where there are any."""
+    """Sums of the voxels' probabilities, (n,), as whole numbers, where there are any."""
 
     def __len__(self) -> int:
         return len(self.first)
@@ -98,7 +95,7 @@ class ObjectVoxels:
     """m."""
 
     scores: npt.NDArray[np.uint16] | None = None
-    """Probability of each voxel, (n,), in `SCORE_UNITS`, where there are any."""
+    """Probability of each voxel, (n,), as whole numbers, where there are any."""
 
 
 def narrow_classes(classes: npt.NDArray[Any], values: Sequence[int]) -> ClassMap:

@@ -53,7 +53,8 @@ def project_tasks(common: LocalizeTask, picking: ProjectPicking) -> list[Localiz
     Parameters
     ----------
     common : LocalizeTask
-        What all have in common. With an address, that of other maps: ``{name}`` in it is the run.
+        What all have in common. ``{name}`` in its probabilities is the run; peaks are those of
+        the probabilities, not of a segmentation.
     picking : ProjectPicking
         What of the project is wanted.
 
@@ -74,10 +75,7 @@ def project_tasks(common: LocalizeTask, picking: ProjectPicking) -> list[Localiz
         raise AddressError(msg)
     check_new_name("user", picking.pick_user)
     check_new_name("session", picking.pick_session)
-    tasks = [
-        replace(common, address=_input(common, picking, run), output=_output(picking, run))
-        for run in picking.runs or known
-    ]
+    tasks = [_task(common, picking, run) for run in picking.runs or known]
     find_classes(tasks[0])  # what the project lacks is said before any work
     return tasks
 
@@ -126,6 +124,7 @@ def log_picking(
             "radius_min_scale": task.radius_min_scale,
             "radius_max_scale": RADIUS_MAX_SCALES[task.method] if largest is None else largest,
             "filter_size": task.filter_size,
+            **_peak_parameters(task),
         },
         "labels": {name: values[name] for name in radii},
         "radii_angstrom": radii,
@@ -140,16 +139,30 @@ def log_picking(
     return found
 
 
-def _input(common: LocalizeTask, picking: ProjectPicking, run: str) -> str:
-    if common.address:
-        return common.address.replace("{name}", run)
-    return segmentation_address(
+def _peak_parameters(task: LocalizeTask) -> dict[str, float | bool]:
+    if task.method != "peaks":
+        return {}
+    names = ("threshold", "distance_scale", "smooth_scale", "refine")
+    return {name: getattr(task, name) for name in names}
+
+
+def _task(common: LocalizeTask, picking: ProjectPicking, run: str) -> LocalizeTask:
+    """What is done in one run."""
+    probabilities = common.probabilities.replace("{name}", run)
+    if common.method == "peaks":
+        return replace(
+            common, address=probabilities, probabilities="", output=_output(picking, run)
+        )
+    address = segmentation_address(
         Path(picking.config),
         run,
         picking.name,
         user=picking.user,
         session=picking.session,
         voxel_size=picking.voxel_size,
+    )
+    return replace(
+        common, address=address, probabilities=probabilities, output=_output(picking, run)
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from glob import escape
+from pathlib import Path
+from typing import Any
 
 from volproc.core.errors import AddressError, ConfigError, FormatError, nearest
 from volproc.io.copick_address import CopickAddress, is_copick, parse_copick
@@ -11,6 +14,9 @@ from volproc.io.copick_members import find_segmentation
 from volproc.io.copick_project import ProjectObject, project_objects
 from volproc.io.octopi_logs import log_path, read_log
 from volproc.workflows.record import read_record
+
+PROBABILITIES = "_probabilities.zarr"
+"""Ending of the probabilities that a segmentation leaves beside its class map."""
 
 
 def known_classes(
@@ -58,7 +64,7 @@ def known_classes(
     """
     project = next((a for a in (address, output) if a and is_copick(a)), "")
     known = project_objects(parse_copick(project).config) if project else {}
-    record = read_record(address)
+    record = read_record(address) or _record_of_probabilities(address)
     values = dict(class_values)
     if label is not None:
         values = dict.fromkeys([*known, *radii, *record.get("classes", {}), *objects], label)
@@ -101,6 +107,19 @@ def logged_values(address: CopickAddress) -> dict[str, int]:
         )
         raise FormatError(msg)
     return {str(name): int(value) for name, value in labels.items()}
+
+
+def _record_of_probabilities(address: str) -> dict[str, Any]:
+    """Record of the class map that lies beside probabilities; empty where there is none."""
+    path = Path(address)
+    stem = path.name.removesuffix(PROBABILITIES)
+    if stem == path.name:
+        return {}
+    for beside in sorted(path.parent.glob(f"{escape(stem)}.*.json")):
+        record = read_record(str(beside.with_suffix("")))
+        if Path(str(record.get("probabilities", ""))).name == path.name:
+            return record
+    return {}
 
 
 def _stored_values(address: str, known: Mapping[str, ProjectObject]) -> dict[str, int]:

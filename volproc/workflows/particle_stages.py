@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,13 @@ from volproc.graph.scaling import statistics_grid
 from volproc.graph.sidecars import Sidecars
 from volproc.plan.blocks import ChunkGrid
 from volproc.reduce.centres_watershed import ObjectVoxels, Regions, class_boxes, merge_boxes
+from volproc.reduce.class_peaks import ClassPeaks
+from volproc.reduce.components import label_block
+from volproc.reduce.exact_sums import Window
 from volproc.reduce.faces import BlockFaces
-from volproc.reduce.tables import ObjectTable
+from volproc.reduce.objects import measure_block
+from volproc.reduce.tables import IntensityTable, ObjectTable
+from volproc.workflows.particle_scores import ClassScores
 from volproc.workflows.record import make_room, work_path
 
 STAGE = "localize"
@@ -39,24 +44,44 @@ STAGE = "localize"
 SPLIT = "split"
 """Stage in which objects are split at their necks."""
 
-TABLES = (BlockReport, BlockFaces, ObjectTable, Found, Regions, ObjectVoxels)
+TABLES = (
+    BlockReport,
+    BlockFaces,
+    ObjectTable,
+    IntensityTable,
+    Window,
+    Found,
+    Regions,
+    ObjectVoxels,
+    ClassPeaks,
+)
 """What results of blocks consist of."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelWork:
-    """Finds the components of one block."""
+    """Finds the components of one block, and sums up the probabilities of each."""
 
     source: Source
     grid: ChunkGrid
     connectivity: int
+    scores: ClassScores | None = None
 
     def __call__(self, index: Index) -> BlockReport:
         """Read one block and label it."""
-        region = self.grid[index].write
+        region, shape = self.grid[index].write, self.source.shape
         offset = tuple(s.start for s in region)
         block = self.source.read(region)
-        return label_chunk(block, index, offset, self.source.shape, self.connectivity, None)
+        if self.scores is None:
+            return label_chunk(block, index, offset, shape, self.connectivity, None)
+        units = np.zeros(block.shape, np.uint16)
+        for value in self.scores.values:
+            of_class = block == value
+            if of_class.any():
+                units[of_class] = self.scores.read_units(value, region)[of_class]
+        found = label_block(block, offset=offset, shape=shape, connectivity=self.connectivity)
+        table = measure_block(found.labels, offset=offset, shape=shape, intensity=units)
+        return BlockReport(index, found.first, found.faces, replace(table, classes=found.classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +134,24 @@ class SplitWork:
 
     read: NarrowSource
     boxes: npt.NDArray[np.int64]
+    scores: ClassScores | None = None
 
     def __call__(self, index: Index) -> Found:
         """Read the boxes of the objects, and split each."""
         assert isinstance(index, OwnedObjects)
         read = self.read
-        return split_objects(read, index.objects, self.boxes, read.source.shape, read.rule)
+        return split_objects(
+            read,
+            index.objects,
+            self.boxes,
+            read.source.shape,
+            read.rule,
+            None if self.scores is None else self._read_scores,
+        )
+
+    def _read_scores(self, number: int, region: Region) -> npt.NDArray[np.uint16]:
+        assert self.scores is not None
+        return self.scores.read_units(self.read.rule.values[number - 1], region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +186,9 @@ class Stages:
         )
 
 
-def make_sidecars(output: str, source: Source, rule: ParticleRule) -> Sidecars | None:
+def make_sidecars(
+    output: str, source: Source, rule: ParticleRule, scores: ClassScores | None = None
+) -> Sidecars | None:
     """Tables beside the output; none where there is no output, or but one block."""
     grid = statistics_grid(source)
     if not output or len(grid) < 2:
@@ -161,24 +200,34 @@ def make_sidecars(output: str, source: Source, rule: ParticleRule) -> Sidecars |
         "connectivity": rule.connectivity,
         "values": rule.values if rule.method == "watershed" else (),
     }
+    if scores is not None:
+        found["scores"] = (scores.values, scores.identity())
     marks = {STAGE: fingerprint(found), SPLIT: fingerprint({**found, "rule": repr(rule)})}
     make_room(output)
     return Sidecars(str(work_path(output)), marks, TABLES)
 
 
 def find_objects(
-    source: Source, rule: ParticleRule, stages: Stages, grid: ChunkGrid | None = None
+    source: Source,
+    rule: ParticleRule,
+    stages: Stages,
+    grid: ChunkGrid | None = None,
+    scores: ClassScores | None = None,
 ) -> ObjectTable:
     """Connected components, block by block."""
     grid = grid or statistics_grid(source)
     collector = Collector(grid.numblocks, rule.connectivity)
-    work = LabelWork(source, grid, rule.connectivity)
+    work = LabelWork(source, grid, rule.connectivity, scores)
     stages.run(STAGE, list(grid.indices()), work, collector.add)
     return collector.finish()
 
 
 def find_regions(
-    source: Source, rule: ParticleRule, stages: Stages, grid: ChunkGrid | None = None
+    source: Source,
+    rule: ParticleRule,
+    stages: Stages,
+    grid: ChunkGrid | None = None,
+    scores: ClassScores | None = None,
 ) -> Regions:
     """Objects of the opened map, block by block; then each of them split by the block it is in."""
     grid = grid or statistics_grid(source)
@@ -197,7 +246,7 @@ def find_regions(
         if len(objects)
     ]
     parts: dict[Index, Found] = {}
-    work = SplitWork(read, merge_boxes(boxes))
+    work = SplitWork(read, merge_boxes(boxes), scores)
     stages.run(SPLIT, owned, work, parts.__setitem__)
     found = merge_found([parts[index] for index in owned])
     return finish_regions(found, source.shape, rule)

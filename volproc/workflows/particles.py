@@ -7,17 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import ShapeError
+from volproc.core.errors import SeveralError, ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
 from volproc.core.volume import Volume
-from volproc.graph.particles import MAX_OBJECT_VOXELS, Method, Ties, make_rule, points_of
+from volproc.graph.particles import (
+    MAX_OBJECT_VOXELS,
+    Method,
+    ParticleRule,
+    Ties,
+    make_rule,
+    points_of,
+)
 from volproc.io.copick_address import is_copick, parse_copick
 from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
 from volproc.reduce.faces import check_connectivity
 from volproc.workflows.particle_classes import known_classes
+from volproc.workflows.particle_peaks import find_score_peaks
+from volproc.workflows.particle_scores import ClassScores, open_scores
 from volproc.workflows.particle_stages import (
     STAGE,
     Stages,
@@ -37,6 +46,10 @@ RULE_OPTIONS = (
     "ties",
     "border",
     "max_object_voxels",
+    "threshold",
+    "distance_scale",
+    "smooth_scale",
+    "refine",
 )
 """Fields of a task that say what a particle is."""
 
@@ -48,7 +61,7 @@ class LocalizeTask:
     Parameters
     ----------
     address : str
-        Class map; see `volproc.open`.
+        Class map, or for peaks a map of probabilities; see `volproc.open`.
     output : str
         ``.csv``, ``.star``, or ``config.json:RUN/:USER/SESSION``; empty writes nothing.
     radii : mapping of str to float
@@ -62,7 +75,8 @@ class LocalizeTask:
     label : int
         Value of every class in the map, whatever else says; for masks of other tools.
     method : str
-        ``"watershed"`` or ``"centre-of-mass"``; see `volproc.localize`, as for all that follows.
+        ``"watershed"``, ``"centre-of-mass"`` or ``"peaks"``; see `volproc.localize`, as for all
+        that follows.
     radius_min_scale, radius_max_scale : float
         Bounds of a particle's size: balls of these parts of its radius, inclusive.
     connectivity : int
@@ -75,6 +89,12 @@ class LocalizeTask:
         Part of the volume's size in which centres are left out.
     max_object_voxels : int
         Largest box of an object that is split.
+    threshold, distance_scale, smooth_scale : float
+        Of peaks: least probability; distance and smoothing as parts of the radius.
+    refine : bool
+        Of peaks: place them between voxels.
+    probabilities : str
+        Map of probabilities whose mean in an object is its score; 1 without one.
     voxel_size : float or tuple of float
         Å per voxel, where the file gives none or a wrong one.
     override_voxel_size : bool
@@ -104,6 +124,11 @@ class LocalizeTask:
     ties: Ties = "scikit-image"
     border: float = 0.005
     max_object_voxels: int = MAX_OBJECT_VOXELS
+    threshold: float = 0.5
+    distance_scale: float = 1.0
+    smooth_scale: float = 0.25
+    refine: bool = False
+    probabilities: str = ""
     voxel_size: VoxelSize | None = None
     override_voxel_size: bool = False
     selection: dict[str, Any] = field(default_factory=dict)
@@ -112,13 +137,19 @@ class LocalizeTask:
     resume: bool = False
 
     def open(self) -> Volume:
-        """Open the class map; only its head is read."""
-        return open_(
-            self.address,
-            voxel_size=self.voxel_size,
-            on_conflict="override" if self.override_voxel_size else "error",
-            **self.selection,
-        )
+        """Open the class map, or the first channel of probabilities; only its head is read."""
+        try:
+            return open_(self.address, **self.reading)
+        except SeveralError as error:
+            if self.method != "peaks" or error.option != "c":
+                raise
+        return open_(self.address, **{**self.reading, "c": 0})
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the map is opened."""
+        conflict = "override" if self.override_voxel_size else "error"
+        return {"voxel_size": self.voxel_size, "on_conflict": conflict, **self.selection}
 
 
 def localize(
@@ -163,23 +194,20 @@ def localize(
     )
     source = volume.source
     assert source is not None  # an opened volume has one
-    if volume.dtype.kind not in "iub" or volume.ndim != 3:
-        msg = (
-            f"{task.address} is no class map of a volume: it holds {volume.dtype} voxels of shape "
-            f"{volume.shape}. Localize the output of `volproc segment semantic`."
-        )
-        raise ShapeError(msg)
-    check_connectivity(task.connectivity, volume.ndim)
-    sidecars = make_sidecars(task.output, source, rule)
+    if rule.method != "peaks":
+        _check_map(task, volume)
+    scores = _open_scores(task, rule, volume)
+    sidecars = make_sidecars(task.output, source, rule, scores)
     stages = Stages(pool_of(executor or SerialExecutor(), "cpu"), observe, sidecars)
-    find = find_regions if rule.method == "watershed" else find_objects
-    points = points_of(
-        find(source, rule, stages),
-        rule=rule,
-        voxel_size=volume.voxel_size,
-        shape=volume.shape,
-        name=tomogram_name(task.address, volume.name),
-    )
+    name = tomogram_name(task.address, volume.name)
+    size, shape = volume.voxel_size, volume.shape
+    if rule.method == "peaks":
+        assert scores is not None
+        points = find_score_peaks(scores, rule, stages, voxel_size=size, name=name)
+    else:
+        find = find_regions if rule.method == "watershed" else find_objects
+        found = find(source, rule, stages, scores=scores)
+        points = points_of(found, rule=rule, voxel_size=size, shape=shape, name=name)
     refuse_changed(task.open, source)
     paths = (
         write_points(points, task.output, overwrite=task.overwrite, **how) if task.output else []
@@ -189,6 +217,37 @@ def localize(
         tidy_room(task.output)
     observe(Event("note", STAGE, text=f"{len(points)} particles"))
     return points, paths
+
+
+def _open_scores(task: LocalizeTask, rule: ParticleRule, volume: Volume) -> ClassScores | None:
+    """Probabilities that scores come from; none where none are given."""
+    address = task.address if task.method == "peaks" else task.probabilities
+    if not address:
+        return None
+    how = {**task.reading, "voxel_size": task.voxel_size or volume.voxel_size}
+    if task.method != "peaks":
+        how = {"voxel_size": volume.voxel_size, "on_conflict": how["on_conflict"]}
+    classes = {name: value for name, (value, _) in rule.classes.items()}
+    scores, first = open_scores(address, classes, **how)
+    if first.shape != volume.shape:
+        msg = (
+            f"{address} has shape {first.shape} and {task.address} {volume.shape}. Give the "
+            "probabilities that the class map was made of."
+        )
+        raise ShapeError(msg)
+    return scores
+
+
+def _check_map(task: LocalizeTask, volume: Volume) -> None:
+    """Refuse what is no class map of a volume."""
+    if volume.dtype.kind not in "iub" or volume.ndim != 3:
+        msg = (
+            f"{task.address} is no class map of a volume: it holds {volume.dtype} voxels of shape "
+            f"{volume.shape}. Localize the output of `volproc segment semantic`, or take the "
+            "peaks of probabilities with --method peaks."
+        )
+        raise ShapeError(msg)
+    check_connectivity(task.connectivity, volume.ndim)
 
 
 def tomogram_name(address: str, name: str) -> str:

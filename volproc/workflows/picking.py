@@ -91,7 +91,7 @@ def map_name(address: str) -> str:
     >>> map_name("runs/a_classes.ome.zarr"), map_name("c.json:TS_1/classes:me/1@10")
     ('a', 'TS_1')
     """
-    return input_name(address).removesuffix("_classes")
+    return input_name(address).removesuffix("_probabilities").removesuffix("_classes")
 
 
 def picks_are_there(task: LocalizeTask) -> bool:
@@ -116,7 +116,11 @@ def rule_of(task: LocalizeTask) -> dict[str, Any]:
         "rule": {name: getattr(task, name) for name in RULE_OPTIONS},
         "selection": task.selection,
         "format": task.options,
-        "asked_for": {"objects": task.objects, "label": task.label},
+        "asked_for": {
+            "objects": task.objects,
+            "label": task.label,
+            "probabilities": task.probabilities,
+        },
     }
 
 

@@ -18,11 +18,13 @@ from volproc.core.executor import Executor, pool_of
 from volproc.core.points import Points
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
-from volproc.graph.particles import make_rule, points_of
+from volproc.graph.particles import ParticleRule, make_rule, points_of
 from volproc.graph.scaling import statistics_grid
 from volproc.io.points import read_points
 from volproc.plan.blocks import ChunkGrid
 from volproc.workflows.certificate import VerifyReport, certify
+from volproc.workflows.particle_peaks import find_score_peaks
+from volproc.workflows.particle_scores import open_scores
 from volproc.workflows.particle_stages import STAGE, Stages, find_objects, find_regions
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.record import read_record, record_path, recorded_output
@@ -85,12 +87,8 @@ def verify_picks(
         )
         raise VerifyError(msg) from error
     grid = ChunkGrid(source.shape, other_blocks(statistics_grid(source)))
-    find = find_regions if rule.method == "watershed" else find_objects
     stages = Stages(pool_of(executor, "cpu"), observe, None)
-    size = volume.voxel_size
-    points = points_of(
-        find(source, rule, stages, grid), rule=rule, voxel_size=size, shape=volume.shape, name=""
-    )
+    points = _found(task, rule, volume, stages, grid)
     written = _written(output, record, volume)
     difference = first_difference(written, points)
     facts: dict[str, Any] = {
@@ -111,6 +109,21 @@ def verify_picks(
     facts["summary"] = difference or f"{len(points)} particles: all are the same"
     observe(Event("note", STAGE, text=facts["summary"]))
     return certify(output, facts)
+
+
+def _found(
+    task: LocalizeTask, rule: ParticleRule, volume: Volume, stages: Stages, grid: ChunkGrid
+) -> Points:
+    """Find the particles anew, in other blocks."""
+    source, size = volume.source, volume.voxel_size
+    assert source is not None  # an opened volume has one
+    if rule.method == "peaks":
+        classes = {name: value for name, (value, _) in rule.classes.items()}
+        scores, _ = open_scores(task.address, classes, **task.reading)
+        return find_score_peaks(scores, rule, stages, voxel_size=size, name="", grid=grid)
+    find = find_regions if rule.method == "watershed" else find_objects
+    found = find(source, rule, stages, grid)
+    return points_of(found, rule=rule, voxel_size=size, shape=volume.shape, name="")
 
 
 def other_blocks(grid: ChunkGrid) -> Shape:
@@ -158,6 +171,7 @@ def _task(record: dict[str, Any], input_address: str) -> LocalizeTask:
         voxel_size=tuple(record["voxel_size_angstrom"]),
         override_voxel_size=True,
         selection=record["selection"],
+        method=record["rule"]["method"],
     )
 
 
