@@ -253,6 +253,8 @@ def test_blocks_stay_small_enough_for_all_workers_to_be_busy() -> None:
     # A volume of very many blocks is cut for several workers as it is for one.
     large = replace(JOB, shape=(1000, 3000, 3000))
     assert make_plan(large, num_workers=2).chunks == make_plan(large).chunks
+    huge = replace(JOB, shape=(3000, 3000, 3000))
+    assert MANY_BLOCKS / 3 < len(make_plan(huge, num_workers=5000).grid) <= MANY_BLOCKS
     on_device = replace(job, on_device=True)
     wanted = make_plan(on_device, min_blocks=6).chunks
     assert make_plan(on_device, min_blocks=6, num_workers=2).chunks == wanted

@@ -297,12 +297,12 @@ def _grow(
 
 def _soonest(job: Job, steps: list[Shape], num_workers: int) -> Shape:
     """Blocks with which workers have done first; the largest of equals, as for one worker."""
+    largest = steps[-1]
     if job.on_device or num_workers == 1:
-        return steps[-1]
-    return min(
-        reversed(steps),
-        key=lambda chunks: run_time(job.patch_grids, ChunkGrid(job.shape, chunks), num_workers),
-    )
+        return largest
+    grids = {chunks: ChunkGrid(job.shape, chunks) for chunks in reversed(steps)}
+    few = [chunks for chunks, grid in grids.items() if len(grid) <= MANY_BLOCKS] or [largest]
+    return min(few, key=lambda chunks: run_time(job.patch_grids, grids[chunks], num_workers))
 
 
 def _fits(
