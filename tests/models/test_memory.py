@@ -12,7 +12,7 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.model import ModelSpec
-from volproc.models.memory import _try_out, activation_bytes, weight_bytes
+from volproc.models.memory import _Held, _try_out, activation_bytes, weight_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +109,26 @@ def test_a_patch_that_the_network_cannot_take_is_refused() -> None:
     tiny = replace(SPEC, patch=(4, 4, 4), params={"widths": [2, 3, 4]})
     with pytest.raises(ModelError, match=r"unet3d.* patch of \(4, 4, 4\).*larger patch"):
         activation_bytes(tiny)
+
+
+def test_attention_is_counted_as_what_a_pass_makes_of_it() -> None:
+    # Windows of 7 voxels a side: a table of 343 × 343 for each of 3 heads, 5 windows a side.
+    params = {"feature_size": 12, "depths": [1, 1, 1, 1]}
+    spec = replace(SPEC, architecture="octopi-swinunetr", params=params, patch=(64, 64, 64))
+    table = 5**3 * 3 * 343**2 * 4
+    assert 2 * table < activation_bytes(spec) < 4.5 * table
+
+
+def test_a_long_stride_is_tried_on_as_little_as_it_takes() -> None:
+    spec = replace(SPEC, params={"widths": [2] * 5}, patch=(32, 64, 16))
+    assert _try_out(("key", 1), spec.patch, 1, _Held(spec)).patch == (32, 16, 16)
+    flat = replace(spec, patch=(16, 64, 16))
+    assert _try_out(("key", 2), flat.patch, 1, _Held(flat)).patch == (16, 32, 16)
+
+
+def test_the_number_of_classes_counts() -> None:
+    many = replace(SPEC, classes=tuple(str(n) for n in range(60)))
+    assert activation_bytes(many) > activation_bytes(SPEC)
 
 
 @pytest.mark.parametrize("architecture", ["unet3d", "monai-unet"])

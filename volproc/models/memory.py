@@ -12,6 +12,7 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.model import ModelSpec
+from volproc.models import octopi_networks  # noqa: F401  # it registers its networks
 from volproc.models.networks import build, minimum_multiple
 from volproc.models.trusted import TRUSTED, Convolutions, load_trusted
 
@@ -28,7 +29,7 @@ CHANNEL_BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What a convolution saw when the small patch passed, numbers of float32."""
+    """What a convolution or attention saw when the small patch passed, numbers of float32."""
 
     taken: int
     """Its input."""
@@ -61,8 +62,9 @@ def activation_bytes(spec: ModelSpec, *, batch_size: int = 1, on_device: bool = 
     Returns
     -------
     num_bytes : int
-        Weights, the hungriest convolution with its input, its output and its workspace, and the
-        four largest outputs, which skip connections may hold.
+        Weights, the hungriest convolution with its input, its output and its workspace, or the
+        largest table of a transformer's attention, and the four largest outputs, which skip
+        connections may hold.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def weight_bytes(spec: ModelSpec) -> int:
 
 def _key(spec: ModelSpec) -> tuple[str, str]:
     own = spec.sha256 if spec.architecture in TRUSTED else ""  # its parameters say little of it
-    return f"{spec.architecture}{own}", repr(sorted(spec.params.items()))
+    return f"{spec.architecture}{own}", repr((spec.num_classes, sorted(spec.params.items())))
 
 
 class _Held:
@@ -129,7 +131,7 @@ def _try_out(key: Any, patch: tuple[int, ...], channels: int, held: _Held) -> _F
     is_trusted = spec.architecture in TRUSTED
     network = load_trusted(spec) if is_trusted else build(spec.architecture, **params).eval()
     multiple = minimum_multiple(spec.architecture, params)
-    trial = tuple(min(p, _trial(m)) for p, m in zip(patch, multiple, strict=True))
+    trial = _trial(patch, multiple)
     layers: list[Layer] = []
 
     def record(
@@ -141,10 +143,16 @@ def _try_out(key: Any, patch: tuple[int, ...], channels: int, held: _Held) -> _F
         if isinstance(output, torch.Tensor):
             record(inputs[0], output, module.kernel_size, module.transposed)
 
+    def hear_attention(module: Any, inputs: Any, output: torch.Tensor) -> None:
+        # Weights of all pairs of voxels in a window, before and after; no later layer sees them.
+        layers.append(Layer(2 * output.numel(), 0, 0, 0, UNFOLD_LIMIT + 1))
+
     if not is_trusted:
         for module in network.modules():
             if isinstance(module, torch.nn.modules.conv._ConvNd):
                 module.register_forward_hook(hear)
+            elif isinstance(module, torch.nn.Softmax):
+                module.register_forward_hook(hear_attention)
     try:
         with torch.no_grad(), Convolutions(record) if is_trusted else nullcontext():
             network(torch.zeros((1, channels, *trial)))
@@ -177,6 +185,10 @@ def _whole_blocks(channels: int) -> int:
     return channels if channels < 4 else ceil(channels / CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
-def _trial(multiple: int) -> int:
-    """Side of the small patch: at least two voxels are left at the bottom of the network."""
-    return max(2, ceil(TRIAL / multiple)) * multiple
+def _trial(patch: tuple[int, ...], multiple: tuple[int, ...]) -> tuple[int, ...]:
+    """Size of the small patch: at least two voxels are left at the bottom of the network."""
+    sides = [min(p, ceil(TRIAL / m) * m) for p, m in zip(patch, multiple, strict=True)]
+    for axis, step in enumerate(multiple):
+        if sides == list(multiple) and patch[axis] > step:
+            sides[axis] = 2 * step
+    return tuple(sides)

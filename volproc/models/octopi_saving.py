@@ -80,10 +80,13 @@ def _write(path: Path, text: str) -> None:
 
 def _check_network(spec: ModelSpec) -> None:
     """Refuse what Octopi has no words for."""
-    if spec.architecture not in WORDS or spec.params.get("norm", "INSTANCE") != "INSTANCE":
+    is_other_unet = (
+        spec.architecture == "monai-unet" and spec.params.get("norm", "INSTANCE") != "INSTANCE"
+    )
+    if spec.architecture not in WORDS or is_other_unet:
         msg = (
             f"Octopi has no {spec.architecture} with {spec.params}. Train one of "
-            f"{', '.join(sorted(WORDS))}, with instance norm."
+            f"{', '.join(sorted(WORDS))}; a monai-unet with instance norm."
         )
         raise ModelError(msg)
     found = [
