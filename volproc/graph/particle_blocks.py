@@ -140,7 +140,7 @@ def finish_regions(found: Found, shape: Shape, rule: ParticleRule) -> Regions:
     flooded = flood_regions(found.waiting, shape, in_raster_order=False)
     regions = merge_regions([found.regions, flooded])
     values = np.array([table_value(value) for value in (0, *rule.values)])
-    return Regions(values[regions.classes], regions.first, regions.count, regions.sums)
+    return replace(regions, classes=values[regions.classes])
 
 
 def _with_scores(one: ObjectVoxels, shape: Shape, read_scores: ReadScores) -> ObjectVoxels:
