@@ -2,11 +2,12 @@
 
 The real stage (`run_stage`: window, needs between neighbours, ledger) runs on a real Dask scheduler
 with worker processes; only the network is missing. Figures: blocks a second over the run, resident
-memory of client and scheduler (one process) over the run, size of the ledger, and the seconds that
-a resumed run takes to find its markers. The baseline is the same stage in this thread: scheduler
+memory of client and scheduler (one process) over the run, processor time a block of that process
+and of the workers, which a busy machine does not change, size of the ledger, and the seconds that a
+resumed run takes to find its markers. The baseline is the same stage in this thread: scheduler
 and processes are what is between the two. The graph of ``label`` and ``measure`` over as many
 blocks is planned and, for fewer blocks, run. One JSON line a case; ``hours_for_million`` is
-extrapolated from the last quarter of the blocks.
+extrapolated from the last quarter of the blocks, ``cpu_hours_for_million`` from all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import dask
@@ -114,13 +115,21 @@ class Watch:
         return (high[0] - low[0]) / (high[1] - low[1])
 
 
+def processor_s() -> tuple[float, float]:
+    """Processor time so far of this process, and of its workers together, seconds."""
+    children = psutil.Process().children(recursive=True)
+    return process_time(), sum(sum(child.cpu_times()[:2]) for child in children)
+
+
 def simulate(case: ScaleCase, where: str, folder: Path) -> dict[str, Any]:
     """Run the stage of one case, resume it, and look at its ledger."""
     grid = ChunkGrid(case.shape, (SIDE,) * 3)
     needs = Needs(PatchGrid(case.shape, (PATCH,) * 3), grid)
     ledger = Ledger.begin(folder, {"case": case.name})
-    watch = Watch(len(grid))
     with connect(where, num_workers=case.num_workers) as executor:
+        # The first blocks load what a worker needs.
+        run_stage("warm", ((number,) for number in range(8)), NoWork(), executor=executor)
+        watch, before = Watch(len(grid)), processor_s()
         run_stage(
             "predict",
             grid.indices(),
@@ -131,6 +140,7 @@ def simulate(case: ScaleCase, where: str, folder: Path) -> dict[str, Any]:
             needs=needs,
             total=len(grid),
         )
+        spent = [now - then for now, then in zip(processor_s(), before, strict=True)]
     begin = perf_counter()
     done = ledger.done("predict")
     done_s = perf_counter() - begin
@@ -147,6 +157,9 @@ def simulate(case: ScaleCase, where: str, folder: Path) -> dict[str, Any]:
         "blocks_per_s": round(watch.rate(0, 1), 1),
         "blocks_per_s_last_quarter": round(watch.rate(0.75, 1), 1),
         "hours_for_million": round(1e6 / watch.rate(0.75, 1) / 3600, 2),
+        "cpu_ms_per_block": round(1e3 * spent[0] / len(grid), 2),
+        "cpu_ms_per_block_workers": round(1e3 * spent[1] / len(grid), 2),
+        "cpu_hours_for_million": round(1e6 * spent[0] / len(grid) / 3600, 2),
         "rss_mb": [round(rss / 1e6) for _, _, rss in watch.samples],
         "growth_bytes_per_block": round((last[2] - middle[2]) / (last[0] - middle[0]), 1),
         "done_s": round(done_s, 3),

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import zarr
 
 from volproc.cli.cluster_run import check_sizes, open_cluster
 from volproc.cli.main import run
@@ -61,3 +62,16 @@ def test_a_command_refuses_them_as_misuse(tmp_path: Path, monkeypatch, capsys) -
     assert run(["convert", "noise.npy", "a.mrc", "-vs", "10", "--workers", "2"]) == 2
     assert "Add --cluster local" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["noise.npy"]
+
+
+def test_workers_with_another_current_folder_find_what_is_named_from_this_one(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    # Processes that are spawned begin in the folder in which this one was started.
+    monkeypatch.chdir(tmp_path)
+    voxels = np.arange(5 * 7 * 11, dtype=np.float32).reshape(5, 7, 11)
+    np.save("noise.npy", voxels)
+    words = ["convert", "noise.npy", "./a.zarr", "-vs", "10"]
+    assert run([*words, "--cluster", "local", "--workers", "1"]) == 0, capsys.readouterr().err
+    np.testing.assert_array_equal(zarr.open("a.zarr/0", mode="r")[...], voxels)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "noise.npy"]

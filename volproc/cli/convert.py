@@ -37,13 +37,14 @@ def convert(address: str, output: str, labels: bool, **options: Any) -> None:
     INPUT is read as by "volproc info". The ending of OUTPUT names its format: .mrc, .zarr,
     .ome.zarr, .tif, .h5:/DATASET, .npy, or CONFIG.json:RUN/TOMOGRAM@VOXEL of a copick project.
     """
+    from volproc.io.copick_address import absolute_address
     from volproc.workflows.convert import convert as run
 
     selection = pick_selection(options)
     with run_options(options) as how:
         sink = run(
-            address,
-            output,
+            absolute_address(address),
+            absolute_address(output),
             kind="labels" if labels else "intensity",
             selection=selection,
             **options,

@@ -57,7 +57,7 @@ def resume_option(function: F) -> F:
 
 
 def find_inputs(words: Sequence[str], options: dict[str, Any]) -> tuple[list[str], bool]:
-    """Addresses of all inputs, and whether they are a dataset rather than one volume.
+    """Absolute addresses of all inputs, and whether they are a dataset rather than one volume.
 
     Parameters
     ----------
@@ -66,12 +66,15 @@ def find_inputs(words: Sequence[str], options: dict[str, Any]) -> tuple[list[str
     options : dict
         From which ``lists`` and ``run_ids`` are taken out.
     """
+    from volproc.io.copick_address import absolute_address
     from volproc.io.inputs import LIST_SIGN, expand_inputs
 
     given = [*words, *(f"{LIST_SIGN}{path}" for path in options.pop("lists"))]
     runs = [name.strip() for text in options.pop("run_ids") for name in text.split(",")]
     addresses = list(expand_inputs(given, runs=[name for name in runs if name]))
-    return addresses, addresses != given or len(addresses) > 1
+    # Workers may have another current folder than this process.
+    absolute = [absolute_address(address) for address in addresses]
+    return absolute, addresses != given or len(addresses) > 1
 
 
 def check_resume(options: dict[str, Any]) -> bool:

@@ -170,6 +170,7 @@ def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfi
     """
     from volproc.config.loading import resolve
     from volproc.config.segment import SegmentConfig
+    from volproc.io.copick_address import absolute_address
     from volproc.workflows.dataset_outputs import fill_template, make_template
 
     if not options["inputs"] and not options["lists"] and options["config"] is None:
@@ -197,8 +198,8 @@ def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfi
         replace(
             common,
             address=address,
-            output=fill_template(template, address),
-            probabilities_output=fill_template(beside, address),
+            output=absolute_address(fill_template(template, address)),
+            probabilities_output=absolute_address(fill_template(beside, address)),
         )
         for address in addresses
     ]

@@ -70,14 +70,15 @@ def verify(
     wrote, which are found again in the whole class map. A certificate is written beside the
     output. The exit status is 1 if anything differs.
     """
+    from volproc.io.copick_address import absolute_address
     from volproc.workflows.verify import verify as run
 
     with run_options(options) as how:
         report = run(
-            address,
+            absolute_address(address),
             regions=regions,
             seed=seed,
-            input_address=input_address,
+            input_address=absolute_address(input_address),
             model=model,
             trust_model=trust_model,
             **how,
@@ -134,13 +135,14 @@ def seams(
     """
     from volproc.core.errors import ExistsError
     from volproc.io.chunk_files import write_bytes
+    from volproc.io.copick_address import absolute_address
     from volproc.io.open import inspect, to_volume
     from volproc.workflows.seams import check_seams
 
     if figure and Path(figure).exists() and not overwrite:
         msg = f"{figure} is there already. Use another name, or --overwrite."
         raise ExistsError(msg)
-    header = inspect(address, **pick_selection(options))
+    header = inspect(absolute_address(address), **pick_selection(options))
     # Seams are a matter of voxels: where a file gives no size of theirs, any will do.
     volume = to_volume(header, voxel_size=None if header.voxel_size else 1.0)
     if chunks is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volproc.core.errors import AddressError
+from volproc.io.formats import GLOB_SIGNS
 
 GRAMMAR = (
     "config.json:RUN/TOMOGRAM@VOXEL, config.json:RUN/NAME:USER/SESSION@VOXEL (segmentation), "
@@ -51,6 +52,27 @@ class CopickAddress:
         owner = f":{self.user}/{self.session}" if self.has_owner else ""
         voxel = "" if self.voxel is None else f"@{self.voxel:.10g}"
         return f"{self.config}:{self.run}/{self.name}{owner}{voxel}"
+
+
+def absolute_address(address: str) -> str:
+    """Address that means the same from any folder, as on workers elsewhere.
+
+    Of an address into a project its configuration is a path. Addresses of a network, and patterns
+    where the current folder itself has the signs of one, stay as they are.
+
+    >>> absolute_address("/data/./config.json:TS_2/wbp@10")
+    '/data/config.json:TS_2/wbp@10'
+    >>> absolute_address("s3://bucket/volume.zarr"), absolute_address("")
+    ('s3://bucket/volume.zarr', '')
+    """
+    if not address or "://" in address:
+        return address
+    if is_copick(address):
+        config, sign, member = address.partition(".json:")
+        return f"{absolute_address(config)}{sign}{member}"
+    if GLOB_SIGNS & set(address) and GLOB_SIGNS & set(str(Path.cwd())):
+        return address
+    return str(Path(address).absolute())
 
 
 def is_copick(address: str) -> bool:

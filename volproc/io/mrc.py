@@ -79,7 +79,7 @@ class PackedSource:
 
     def identity(self) -> str:
         """Path, size, time of change, and what of the file is taken."""
-        return f"{self.path}:{self.offset}:{self.stamp}:4bit:{self.layout}"
+        return f"{Path(self.path).absolute()}:{self.offset}:{self.stamp}:4bit:{self.layout}"
 
 
 class Mrc(Format):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from volproc.core.errors import MissingFileError
 from volproc.core.types import Index, Region, Shape, region_shape
 from volproc.io.chunk_cache import CHUNK_CACHE
+from volproc.io.copick_address import absolute_address
 from volproc.io.zarr_array import ArrayMeta, Store, join_key, read_array_meta, read_bytes
 
 _MAX_STAMPED_FOLDERS = 256
@@ -71,7 +72,8 @@ class ZarrSource:
 
     def identity(self) -> str:
         """Address, selection and times of change."""
-        where = self.store if isinstance(self.store, str) else self.meta.name
+        store = self.store
+        where = absolute_address(store) if isinstance(store, str) else self.meta.name
         return f"{where}:{self.path}:{self.index}:{self.order}:{self.stamp}"
 
     def read(self, region: Region) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from volproc.core.errors import AddressError, ConfigError, ExistsError, nearest
-from volproc.io.copick_address import is_copick
+from volproc.io.copick_address import absolute_address, is_copick
 from volproc.io.formats import find_format
 from volproc.workflows.record import POINT_ENDINGS, record_path
 
@@ -122,10 +122,7 @@ def place_key(address: str) -> str:
     >>> place_key("/a/./b.zarr") == place_key("/a/b.zarr")
     True
     """
-    if is_copick(address):
-        config, sign, member = address.partition(".json:")
-        return f"{Path(config).absolute()}{sign}{member}"
-    return str(Path(address).absolute())
+    return absolute_address(address)
 
 
 def refuse_collisions(placed: Iterable[tuple[str, str]]) -> None:
