@@ -60,16 +60,16 @@ def absolute_address(address: str) -> str:
     Of an address into a project its configuration is a path. Addresses of a network, and patterns
     where the current folder itself has the signs of one, stay as they are.
 
-    >>> absolute_address("/data/./config.json:TS_2/wbp@10")
-    '/data/config.json:TS_2/wbp@10'
+    >>> absolute_address("/data/./config.json:TS_*/wbp@10"), absolute_address("/data/./c.JSON:TS_2")
+    ('/data/config.json:TS_*/wbp@10', '/data/c.JSON:TS_2')
     >>> absolute_address("s3://bucket/volume.zarr"), absolute_address("")
     ('s3://bucket/volume.zarr', '')
     """
     if not address or "://" in address:
         return address
     if is_copick(address):
-        config, sign, member = address.partition(".json:")
-        return f"{absolute_address(config)}{sign}{member}"
+        config = address[: _CONFIG.match(address).end("config")]  # type: ignore[union-attr]
+        return f"{Path(config).absolute()}{address[len(config) :]}"
     if GLOB_SIGNS & set(address) and GLOB_SIGNS & set(str(Path.cwd())):
         return address
     return str(Path(address).absolute())
