@@ -82,7 +82,7 @@ def measure(case: OverheadCase, parent: Path | None) -> dict[str, Any]:
             probabilities=case.probabilities,  # type: ignore[arg-type]
         )
         plan = plan_segment(task).plan
-        spec = task.read_model()
+        (spec,) = task.read_models()
         model = load_model(spec)
         batch = torch.zeros((1, spec.channels, *spec.patch), device=model.device)
         model(batch)  # chooses kernels

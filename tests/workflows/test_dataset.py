@@ -16,7 +16,7 @@ from volproc.core.events import Event
 from volproc.graph.predict import Settings
 from volproc.io.open import open_
 from volproc.models.loading import read_spec, read_weights, save_model
-from volproc.workflows import dataset_work
+from volproc.workflows import segment as segment_module
 from volproc.workflows.dataset import DatasetReport, run_dataset
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.picking import pick
@@ -41,7 +41,7 @@ class Breaks:
                 self.begun.append(Path(task.address).stem)
             return report
 
-        monkeypatch.setattr(dataset_work, "segment", watched)
+        monkeypatch.setattr(segment_module, "segment", watched)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_an_error_nobody_foresaw_fails_one_volume(tasks, monkeypatch) -> None:
             raise ZeroDivisionError("odd")
         return segment(task, **how)
 
-    monkeypatch.setattr(dataset_work, "segment", odd)
+    monkeypatch.setattr(segment_module, "segment", odd)
     report = run_dataset(tasks[:3])
     assert statuses(report) == ["done", "failed", "done"]
     assert report.entries[1].error == "ZeroDivisionError: odd"

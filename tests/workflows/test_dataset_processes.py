@@ -20,6 +20,7 @@ from volproc.core.events import Event
 from volproc.graph.predict import Settings
 from volproc.io.open import open_
 from volproc.workflows import dataset, dataset_work
+from volproc.workflows import segment as segment_module
 from volproc.workflows.dataset import run_dataset
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.segment import SegmentTask, segment
@@ -113,14 +114,14 @@ class Deadly(WorkerPlugin):
         self.victim = victim
 
     def setup(self, worker: Worker) -> None:
-        original = dataset_work.segment
+        original = segment_module.segment
 
         def segment(task: SegmentTask, **how: object) -> object:
             if Path(task.address).stem == self.victim:
                 os._exit(1)
             return original(task, **how)
 
-        dataset_work.segment = segment
+        segment_module.segment = segment
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def plan_huge(make_task):
 
     def plan(**changes) -> SegmentPlan:
         task = make_task(chunks=None, host_limit=16_000_000_000, **changes)
-        return plan_run(task, task.read_model(), HUGE, num_workers=4)
+        return plan_run(task, task.read_models(), HUGE, num_workers=4)
 
     return plan
 
@@ -59,9 +59,9 @@ def test_the_tasks_are_those_that_a_run_submits(make_task) -> None:
 
 def test_what_statistics_read_is_counted(make_task) -> None:
     task = make_task()
-    spec = replace(task.read_model(), normalization="percentile")
+    spec = replace(task.read_models()[0], normalization="percentile")
     head = Head.of(task.open())
-    one = plan_run(task, task.read_model(), head)
+    one = plan_run(task, task.read_models(), head)
     three = plan_run(task, spec, head)
     assert three.read_bytes - one.read_bytes == 2 * prod(head.shape) * 4
     assert three.num_tasks == one.num_tasks + 2
@@ -79,7 +79,7 @@ def test_time_is_said_only_where_it_was_measured(plan_huge) -> None:
 
 def test_few_blocks_leave_workers_idle(make_task) -> None:
     task = make_task()  # of 12 blocks
-    found = plan_run(task, task.read_model(), Head.of(task.open()), num_workers=8)
+    found = plan_run(task, task.read_models(), Head.of(task.open()), num_workers=8)
     rate = Rate(1.0, 0.0, 1)
     assert found.duration_s(rate) == pytest.approx(found.plan.num_passes * 2 / 12)
 
@@ -87,7 +87,7 @@ def test_few_blocks_leave_workers_idle(make_task) -> None:
 def test_unknown_probabilities_are_refused(make_task) -> None:
     task = make_task(probabilities="float64")
     with pytest.raises(ConfigError, match=r'"float64". Choose one of none, float16, uint8'):
-        plan_head(task, task.read_model(), HUGE)
+        plan_head(task, task.read_models(), HUGE)
 
 
 def test_a_few_blocks_of_distinct_shapes_are_measured(make_task, listing) -> None:

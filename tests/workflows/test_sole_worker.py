@@ -15,7 +15,7 @@ from volproc.core.errors import ResumeError
 from volproc.core.events import Event
 from volproc.core.executor import SerialExecutor
 from volproc.io.open import open_
-from volproc.workflows.dataset_work import Began, TaskIndex, WholeWork, run_task
+from volproc.workflows.dataset_work import Began, TaskIndex, WholeWork, model_digest, run_task
 from volproc.workflows.segment import SegmentTask, segment
 from volproc.workflows.sole_worker import sole_worker
 
@@ -66,7 +66,7 @@ def test_a_volume_is_whole_when_two_workers_have_it(
 ) -> None:
     """The first is stopped in the middle, and goes on when the second has begun."""
     task = make_task()
-    began = Began({task.model: task.read_model().sha256})
+    began = Began({task.model_name: model_digest(task)})
     work, index = WholeWork(2**27, began), TaskIndex.of(0, task)
     outcomes: list[object] = []
     second = threading.Thread(target=lambda: outcomes.append(work(index)))
@@ -95,7 +95,7 @@ def test_what_this_run_has_finished_is_not_refused_when_it_is_asked_for_again(
     make_task: Callable[..., SegmentTask],
 ) -> None:
     task = make_task(overwrite=True)
-    began = Began({task.model: task.read_model().sha256})
+    began = Began({task.model_name: model_digest(task)})
     work, index = WholeWork(2**27, began), TaskIndex.of(0, task)
     assert [work(index)["status"], work(index)["status"]] == ["done", "skipped"]
     later = Began(began.models, Path(f"{task.output}.json").stat().st_mtime_ns + 1)

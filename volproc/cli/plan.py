@@ -115,7 +115,7 @@ def _plan_shape(options: dict[str, Any], made_up: dict[str, Any], *, wants_rate:
     head = Head(shape, dtype, chunks, chunks)
     workers, memory = _sizes(options, config)
     task = replace(task, host_limit=task.host_limit or memory)
-    found = plan_run(task, task.read_model(), head, num_workers=workers)
+    found = plan_run(task, task.read_models(), head, num_workers=workers)
     click.echo(found.explain())
     found.validate()
     return 0

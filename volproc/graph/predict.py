@@ -129,9 +129,14 @@ def make_job(
     plan: Plan,
     spill: Spill,
     products: tuple[Product, ...],
+    *,
+    has_variance: bool = False,
 ) -> PredictJob:
-    """Bind everything that the blocks of a prediction share."""
-    has_variance = any(product.kind == "variance" for product in products)
+    """Bind everything that the blocks of a prediction share.
+
+    The variance is wanted where it is a product, or said to be: regions have no products.
+    """
+    has_variance = has_variance or any(product.kind == "variance" for product in products)
     return PredictJob(
         source=source,
         grid=plan.grid,

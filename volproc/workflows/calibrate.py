@@ -20,12 +20,10 @@ from volproc.core.executor import Executor, SerialExecutor
 from volproc.core.types import Index, Region, region_shape
 from volproc.core.volume import Volume
 from volproc.graph.block_predict import predict_block
-from volproc.graph.predict import check_input, class_type, make_job
-from volproc.graph.predict_job import PredictJob, Product, intersection, union
+from volproc.graph.predict import check_input, make_job
+from volproc.graph.predict_job import PredictJob, Product, ProductKind, intersection, union
 from volproc.graph.run import run_stage
 from volproc.graph.spill import Spill
-from volproc.io.create import create
-from volproc.io.omezarr_write import create_channels
 from volproc.models.loading import load_model
 from volproc.models.normalization import Scaling
 from volproc.models.warming import warm_up
@@ -33,11 +31,12 @@ from volproc.plan.inference import WRITE_MULTIPLE, Plan
 from volproc.plan.patches import PatchGrid
 from volproc.plan.storage import reading_grid, storage_chunks
 from volproc.reduce.statistics import moments_block
+from volproc.workflows.outputs import create_product
 from volproc.workflows.plan import Rate, SegmentPlan
 
 if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
-    from volproc.workflows.segment import SegmentTask
+    from volproc.workflows.segment_task import SegmentTask
 
 MAX_SHAPES = 4
 """Shapes of blocks that are tried, the most frequent first."""
@@ -122,11 +121,11 @@ def calibrate(
     beside the output, which is removed.
     """
     runner = executor or SerialExecutor()
-    volume, spec = task.open(), task.read_model()
-    check_input(volume, spec)
+    volume, specs = task.open(), task.read_models()
+    check_input(volume, specs[0])
     found.validate()
     plan = _small_plan(found.plan)
-    with _job(task, volume, spec, plan) as job:
+    with _job(task, volume, specs, plan) as job:
         facts: list[dict[str, Any]] = []
         chosen = choose_blocks(plan, runner.num_workers)
         _run("calibrate", CalibrateWork(job, Scaling()), chosen, facts, runner, observe)
@@ -216,7 +215,9 @@ def _run(
 
 
 @contextmanager
-def _job(task: SegmentTask, volume: Volume, spec: ModelSpec, plan: Plan) -> Iterator[PredictJob]:
+def _job(
+    task: SegmentTask, volume: Volume, specs: tuple[ModelSpec, ...], plan: Plan
+) -> Iterator[PredictJob]:
     """Give what the blocks share, with outputs that are removed at the end."""
     source = volume.source
     assert source is not None  # an opened volume has one
@@ -232,18 +233,14 @@ def _job(task: SegmentTask, volume: Volume, spec: ModelSpec, plan: Plan) -> Iter
             "origin": volume.origin,
             "chunks": storage_chunks(plan.chunks),
         }
-        classes = create(f"{folder}/classes.zarr", dtype=class_type(spec), kind="labels", **frame)
-        stack.callback(classes.discard)
-        products = [Product("classes", classes)]
-        if task.probabilities != "none":
-            dtype = np.dtype(task.probabilities)
-            sink = create_channels(
-                f"{folder}/probabilities.zarr", names=spec.classes, dtype=dtype, **frame
-            )
+        kinds: dict[ProductKind, str] = {"classes": "", **task.stored}
+        products = []
+        for kind, dtype in kinds.items():
+            sink = create_product(kind, f"{folder}/{kind}.zarr", specs[0], dtype, frame)
             stack.callback(sink.discard)
-            products.append(Product("probabilities", sink))
+            products.append(Product(kind, sink))
         spill = Spill(f"{folder}/spill")
-        yield make_job(source, spec, task.settings, plan, spill, tuple(products))
+        yield make_job(source, specs, task.settings, plan, spill, tuple(products))
 
 
 def _shared(job: PredictJob, giver: Index, taker: Index) -> Region:

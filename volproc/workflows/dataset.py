@@ -43,13 +43,14 @@ from volproc.workflows.dataset_work import (
     WholeWork,
     is_there,
     known_in_record,
+    model_digest,
     outputs_of,
     run_task,
     settings_of,
     story_of,
 )
+from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.record import made_so, record_path, work_path
-from volproc.workflows.segment import SegmentTask
 
 SMALL_VOXELS = 2**27
 """Voxels up to which a volume is done by one worker, where there are enough volumes for all."""
@@ -170,8 +171,8 @@ class _Run:
         self.observe = observe
         self.is_resumed = is_resumed
         self.story = story_of(tasks[0])
-        one_each = {t.model: t for t in tasks if isinstance(t, SegmentTask)}
-        models = {name: str(settings_of(t)["model_sha256"]) for name, t in one_each.items()}
+        one_each = {t.model_name: t for t in tasks if not isinstance(t, LocalizeTask)}
+        models = {name: model_digest(task) for name, task in one_each.items()}
         self.began = Began(models, record.begun_ns)
 
     def go(self) -> str:
@@ -210,7 +211,7 @@ class _Run:
         def fail(index: Index, error: BaseException) -> None:
             self._end(index[0], "failed", error=explain(error, f"in block {index} of {self.story}"))
 
-        pool = pool_of(self.runner, "gpu" if isinstance(self.tasks[0], SegmentTask) else "cpu")
+        pool = pool_of(self.runner, "cpu" if isinstance(self.tasks[0], LocalizeTask) else "gpu")
         num_workers = pool.num_workers
         # With fewer volumes than workers even small ones are cut, or workers would stand idle.
         limit = SMALL_VOXELS * min(1.0, len(self.tasks) / num_workers)
@@ -230,7 +231,7 @@ class _Run:
     def _indices(self, memory: int) -> Iterator[TaskIndex]:
         for number in range(len(self.tasks)):
             task = self._resumed(number)
-            if isinstance(task, SegmentTask):
+            if not isinstance(task, LocalizeTask):
                 task = replace(task, host_limit=task.host_limit or memory)
             yield TaskIndex.of(number, task)
 

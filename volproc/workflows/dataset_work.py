@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from volproc.core.errors import ModelError, VolprocError
 from volproc.core.events import Observer, ignore
@@ -15,16 +15,18 @@ from volproc.core.types import Index
 from volproc.io.formats import find_format
 from volproc.io.open import expand_voxel_size, inspect
 from volproc.workflows.dataset_outputs import make_folders
-from volproc.workflows.outputs import STORY as SEGMENT_STORY
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.picking import STORY as LOCALIZE_STORY
 from volproc.workflows.picking import pick, picks_are_there, rule_of
 from volproc.workflows.record import read_record, record_path
-from volproc.workflows.segment import SegmentTask, describe_settings, segment
 from volproc.workflows.sole_worker import sole_worker
 
-Task: TypeAlias = SegmentTask | LocalizeTask
-"""Work on one volume."""
+if TYPE_CHECKING:
+    from volproc.workflows.segment import SegmentTask
+
+Task: TypeAlias = "SegmentTask | LocalizeTask"
+"""Work on one volume. What segments is imported where it is needed: a network takes seconds to
+import, and a localization needs none."""
 
 TOO_LARGE = "too large"
 """What a worker answers for a volume that is to be cut over all workers."""
@@ -132,7 +134,9 @@ def run_task(
     make_folders(*outputs_of(task))
     if _is_newer(task, began.time_ns):
         task = replace(task, resume=True)
-    if isinstance(task, SegmentTask):
+    if not isinstance(task, LocalizeTask):
+        from volproc.workflows.segment import segment
+
         _check_model(task, began.models)
         was_finished = segment(task, executor=executor, observe=observe).was_finished
     else:
@@ -156,9 +160,11 @@ def settings_of(task: Task) -> dict[str, Any]:
         "override_voxel_size": task.override_voxel_size,
         "selection": task.selection,
     }
-    if isinstance(task, SegmentTask):
-        spec = task.read_model()
-        return {**describe_settings(task, spec), **given, "model_file": spec.weights}
+    if not isinstance(task, LocalizeTask):
+        from volproc.workflows.segment_record import describe_settings, model_files
+
+        specs = task.read_models()
+        return {**describe_settings(task, specs), **given, "model_file": model_files(specs)}
     known = {"radii_angstrom": dict(task.radii), "classes": dict(task.class_values)}
     return {**rule_of(task), **known, **given}
 
@@ -173,19 +179,23 @@ def known_in_record(task: Task) -> dict[str, Any]:
 
 
 def _settings_in_record(task: SegmentTask) -> dict[str, Any]:
-    return describe_settings(task, task.read_model())
+    from volproc.workflows.segment_record import describe_settings
+
+    return describe_settings(task, task.read_models())
 
 
 def story_of(task: Task) -> str:
     """Workflow that a task belongs to, as records name it."""
-    return SEGMENT_STORY if isinstance(task, SegmentTask) else LOCALIZE_STORY
+    if isinstance(task, LocalizeTask):
+        return LOCALIZE_STORY
+    from volproc.workflows.outputs import STORY
+
+    return STORY
 
 
 def outputs_of(task: Task) -> tuple[str, ...]:
     """Addresses that a task writes to, the one that has the record first."""
-    if isinstance(task, SegmentTask) and task.probabilities_address:
-        return task.output, task.probabilities_address
-    return (task.output,)
+    return (task.output,) if isinstance(task, LocalizeTask) else tuple(task.addresses.values())
 
 
 def is_there(task: Task) -> bool:
@@ -214,13 +224,19 @@ def _is_newer(task: Task, time_ns: int) -> bool:
         return False
 
 
+def model_digest(task: SegmentTask) -> str:
+    """Hash of the weights of a task; of several models those of all, joined by a plus."""
+    return "+".join(spec.sha256 for spec in task.read_models())
+
+
 def _check_model(task: SegmentTask, models: Mapping[str, str]) -> None:
     """Refuse weights that are not those with which the run began."""
-    digest = task.read_model().sha256
-    if digest != models[task.model]:
-        msg = (
-            f"the model {task.model} has changed since the run began: its sha256 was "
-            f"{models[task.model][:16]}…, is {digest[:16]}…. Put the old one back and go on, or "
-            "begin anew with another output."
-        )
-        raise ModelError(msg)
+    before, now = models[task.model_name].split("+"), model_digest(task).split("+")
+    for old, new in zip(before, now, strict=True):
+        if old != new:
+            msg = (
+                f"the model {task.model_name} has changed since the run began: its sha256 was "
+                f"{old[:16]}…, is {new[:16]}…. Put the old one back and go on, or begin anew with "
+                "another output."
+            )
+            raise ModelError(msg)

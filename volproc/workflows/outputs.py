@@ -21,6 +21,7 @@ from volproc.core.executor import Executor
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
+from volproc.graph.block_finish import LARGEST_VARIANCE
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict import class_type
 from volproc.graph.predict_job import ProductKind
@@ -48,7 +49,7 @@ STORY = "segment semantic"
 FINISH = "finish"
 """Stage of the ledger in which outputs get their names."""
 
-KINDS: tuple[ProductKind, ...] = ("classes", "probabilities")
+KINDS: tuple[ProductKind, ...] = ("classes", "probabilities", "maximum", "variance")
 
 Sinks = dict[ProductKind, Sink]
 
@@ -61,8 +62,8 @@ class Outputs:
     ----------
     addresses : dict
         Where each kind of product goes; class maps first.
-    probability_dtype : str
-        Type of stored probabilities.
+    dtypes : dict
+        Type of each product beside class maps.
     volume : Volume
         The input, whose frame they have.
     spec : ModelSpec
@@ -72,7 +73,7 @@ class Outputs:
     """
 
     addresses: dict[ProductKind, str]
-    probability_dtype: str
+    dtypes: dict[ProductKind, str]
     volume: Volume
     spec: ModelSpec
     overwrite: bool
@@ -238,11 +239,40 @@ class Outputs:
             "overwrite": self.overwrite,
             "resume": resume,
         }
-        address = self.addresses[kind]
-        if kind == "classes":
-            return create(address, dtype=class_type(self.spec), kind="labels", **frame)
-        dtype = np.dtype(self.probability_dtype)
-        return create_channels(address, names=self.spec.classes, dtype=dtype, **frame)
+        return create_product(
+            kind, self.addresses[kind], self.spec, self.dtypes.get(kind, ""), frame
+        )
+
+
+def create_product(
+    kind: ProductKind, address: str, spec: ModelSpec, dtype: str, frame: dict[str, Any]
+) -> Sink:
+    """Begin one output of a segmentation.
+
+    Parameters
+    ----------
+    kind : {"classes", "probabilities", "maximum", "variance"}
+        What it will hold.
+    address : str
+        Where it goes.
+    spec : ModelSpec
+        The model, whose classes it holds.
+    dtype : str
+        Type of what is no class map.
+    frame : dict
+        ``shape``, ``voxel_size`` and what else `volproc.io.create.create` takes.
+    """
+    if kind == "classes":
+        return create(address, dtype=class_type(spec), kind="labels", **frame)
+    found = np.dtype(dtype)
+    most = LARGEST_VARIANCE if kind == "variance" else 1.0
+    facts = {
+        "quantity": "variance" if kind == "variance" else "probability",
+        "scale": np.iinfo(found).max / most if found.kind == "u" else 1.0,
+        "meaning": "value = voxel / scale",
+    }
+    names = spec.classes if kind == "probabilities" else ()
+    return create_channels(address, names=names, dtype=found, facts=facts, **frame)
 
 
 def _discard(sinks: Sinks) -> None:

@@ -11,9 +11,9 @@ import psutil
 
 from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import ConfigError
-from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
+from volproc.graph.settings import Models, as_models
 from volproc.models.devices import choose_device, device_bytes
 from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import Plan, make_plan
@@ -21,7 +21,7 @@ from volproc.plan.memory import format_bytes
 from volproc.plan.storage import decoded_ratio, reading_grid, storage_chunks
 
 if TYPE_CHECKING:
-    from volproc.workflows.segment import SegmentTask
+    from volproc.workflows.segment_task import SegmentTask
 
 MIN_BLOCKS = 8
 """Blocks a worker gets at least, where the volume allows it."""
@@ -163,7 +163,7 @@ class SegmentPlan:
 
 def plan_head(
     task: SegmentTask,
-    spec: ModelSpec,
+    model: Models,
     head: Head,
     *,
     num_workers: int = 1,
@@ -175,8 +175,8 @@ def plan_head(
     ----------
     task : SegmentTask
         Settings, products and limits; its input is not looked at.
-    spec : ModelSpec
-        The model.
+    model : ModelSpec or sequence of ModelSpec
+        One or several models.
     head : Head
         Of the volume.
     num_workers : int
@@ -192,18 +192,29 @@ def plan_head(
     Raises
     ------
     ConfigError
-        If the task asks for probabilities of an unknown type.
+        If the task asks for maps of an unknown type, or for the variance of one view.
     """
-    if task.probabilities not in PROBABILITY_BYTES:
-        known = ", ".join(PROBABILITY_BYTES)
-        msg = f'probabilities is "{task.probabilities}". Choose one of {known}.'
+    for kind, dtype in task.stored.items():
+        if dtype not in PROBABILITY_BYTES:
+            known = ", ".join(PROBABILITY_BYTES)
+            msg = f'{kind} is "{dtype}". Choose one of {known}.'
+            raise ConfigError(msg)
+    num_views = len(task.settings.views) * len(as_models(model))
+    has_variance = "variance" in task.stored
+    if has_variance and num_views == 1:
+        msg = (
+            "the variance is over views and models, got one view of one model. Ask for views, "
+            "tta=octopi4 (--tta octopi4), or leave the variance out."
+        )
         raise ConfigError(msg)
     job = task.settings.job(
-        spec,
+        model,
         shape=head.shape,
         dtype=head.dtype,
         storage_chunks=head.decoded_chunks,
         probability_bytes=PROBABILITY_BYTES[task.probabilities],
+        map_bytes=PROBABILITY_BYTES[task.maximum] + PROBABILITY_BYTES[task.variance],
+        has_variance=has_variance,
     )
     return make_plan(
         job,
@@ -215,12 +226,10 @@ def plan_head(
     )
 
 
-def plan_run(
-    task: SegmentTask, spec: ModelSpec, head: Head, *, num_workers: int = 1
-) -> SegmentPlan:
+def plan_run(task: SegmentTask, model: Models, head: Head, *, num_workers: int = 1) -> SegmentPlan:
     """Plan all stages of a segmentation; parameters are those of `plan_head`."""
-    found = plan_head(task, spec, head, num_workers=num_workers, chunks=task.chunks)
-    num_readings = 3 if spec.normalization == "percentile" else 1
+    found = plan_head(task, model, head, num_workers=num_workers, chunks=task.chunks)
+    num_readings = 3 if as_models(model)[0].normalization == "percentile" else 1
     return SegmentPlan(found, head, num_readings, num_workers)
 
 

@@ -172,11 +172,11 @@ def plan_dataset(
     first = next(tasks, None)
     if first is None:
         return found
-    spec = first.read_model()
+    specs = first.read_models()
     for task, head in map_ahead(_read_head, chain([first], tasks), num_threads=num_threads):
         found.num_volumes += 1
         if isinstance(head, Head) and head not in kinds:
-            kinds[head] = _plan_kind(task, spec, head, num_workers)
+            kinds[head] = _plan_kind(task, specs, head, num_workers)
         kind = kinds[head] if isinstance(head, Head) else head
         if isinstance(kind, Kind):
             kind.num_volumes += 1
@@ -189,12 +189,12 @@ def plan_dataset(
 
 
 def _plan_kind(
-    task: SegmentTask, spec: ModelSpec, head: Head, num_workers: int
+    task: SegmentTask, specs: tuple[ModelSpec, ...], head: Head, num_workers: int
 ) -> Kind | Exception:
     """Plan volumes with this head, of which one is opened; or why the network cannot take it."""
     try:
-        check_input(task.open(), spec)
-        planned = plan_run(task, spec, head, num_workers=num_workers)
+        check_input(task.open(), specs[0])
+        planned = plan_run(task, specs, head, num_workers=num_workers)
     except (VolprocError, OSError) as error:
         return error
     try:

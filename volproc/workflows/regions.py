@@ -97,7 +97,7 @@ class RegionWork:
     scaling: Scaling
     regions: tuple[Region, ...]
     written: dict[ProductKind, tuple[Source, ...]]
-    """What the run wrote: the class map, and one source a class of the probabilities."""
+    """What the run wrote: one source a map, and of the probabilities one a class."""
 
     dtypes: dict[ProductKind, np.dtype[Any]]
 
@@ -109,7 +109,7 @@ class RegionWork:
         products = {}
         for kind, sources in self.written.items():
             parts = [source.read(region) for source in sources]
-            found = parts[0] if kind == "classes" else np.stack(parts)
+            found = np.stack(parts) if kind == "probabilities" else parts[0]
             products[kind] = compare(again[kind], found, region)
         return {
             "region": [[s.start, s.stop] for s in region],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,6 @@ from volproc.graph.run import run_stage
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
 from volproc.io.open import open_
-from volproc.models.loading import read_spec
 from volproc.models.normalization import Scaling
 from volproc.models.views import VIEW_SETS
 from volproc.plan.inference import Plan
@@ -40,6 +39,8 @@ from volproc.workflows.regions import (
     shifted_regions,
 )
 from volproc.workflows.seams import check_seams
+from volproc.workflows.segment_record import one_or_all
+from volproc.workflows.segment_task import SegmentTask
 from volproc.workflows.verify_picks import is_picks, verify_picks
 
 STAGE = "verify"
@@ -56,9 +57,16 @@ class FinishedRun:
     record: dict[str, Any]
     volume: Volume
     source: Source
-    spec: ModelSpec
+    specs: tuple[ModelSpec, ...]
     settings: Settings
     plan: Plan
+
+    @property
+    def kinds(self) -> dict[ProductKind, str]:
+        """Where each output is, the class map first."""
+        maps: tuple[ProductKind, ...] = ("probabilities", "maximum", "variance")
+        others = {kind: self.record[kind] for kind in maps if self.record.get(kind)}
+        return {"classes": self.output, **others}
 
 
 def verify(
@@ -125,8 +133,8 @@ def verify(
     if is_picks(run):
         return verify_picks(run, input_address=input_address, executor=runner, observe=observe)
     found = open_run(run, input_address=input_address, model=model, trust_model=trust_model)
-    refuse_damaged(_products(found), found.plan.grid)
-    rule = ScalingRule(found.spec, found.settings.replace_nonfinite, found.volume.name)
+    refuse_damaged({str(k): address for k, address in found.kinds.items()}, found.plan.grid)
+    rule = ScalingRule(found.specs[0], found.settings.replace_nonfinite, found.volume.name)
     scaling, _ = run_scaling(found.source, rule, executor=pool_of(runner, "cpu"), observe=observe)
     chunks, shape = found.plan.chunks, found.plan.job.shape
     boxes = (
@@ -134,7 +142,15 @@ def verify(
         if regions == "all"
         else random_regions(shape, chunks, regions, seed=seed)
     )
-    job = make_job(found.source, found.spec, found.settings, found.plan, Spill(""), ())
+    job = make_job(
+        found.source,
+        found.specs,
+        found.settings,
+        found.plan,
+        Spill(""),
+        (),
+        has_variance="variance" in found.kinds,
+    )
     written, dtypes = _open_outputs(found)
     results: dict[int, dict[str, Any]] = {}
     run_stage(
@@ -156,12 +172,6 @@ def verify(
     return certify(found.output, facts)
 
 
-def _products(found: FinishedRun) -> dict[str, str]:
-    """Where each product of a run is."""
-    probabilities = found.record.get("probabilities", "")
-    return {"classes": found.output} | ({"probabilities": probabilities} if probabilities else {})
-
-
 def _facts(
     found: FinishedRun, scaling: Scaling, compared: list[dict[str, Any]], seams: SeamReport
 ) -> dict[str, Any]:
@@ -177,8 +187,8 @@ def _facts(
         "chunks_of_run": list(found.plan.chunks),
         "fingerprints": {
             "input": found.source.identity(),
-            "model_sha256": found.spec.sha256,
-            "model": found.spec.fingerprint(),
+            "model_sha256": found.record["model_sha256"],
+            "model": found.record["model"],
             "record_sha256": sha256(record).hexdigest(),
         },
         "scaling": {**constants, "equal": is_scaled_alike},
@@ -237,17 +247,18 @@ def open_run(
             voxel_size=tuple(record["voxel_size_angstrom"]),
             **record.get("selection", {}),
         )
-        spec = read_spec(model or record["model_file"], trust_model=trust_model)
+        specs = _read_models(record, model, trust_model=trust_model)
         settings = _settings(record["settings"])
-        _refuse_changes(record, volume, spec, is_moved=bool(input_address))
+        _refuse_changes(record, volume, specs, is_moved=bool(input_address))
         source = volume.source
         assert source is not None  # an opened volume has one
         plan = Plan(
             settings.job(
-                spec,
+                specs,
                 shape=volume.shape,
                 dtype=volume.dtype,
                 storage_chunks=decoded_chunks(source),
+                has_variance=bool(record.get("variance")),
             ),
             tuple(record["chunks"]),
         )
@@ -257,7 +268,7 @@ def open_run(
             "with this version."
         )
         raise VerifyError(msg) from error
-    return FinishedRun(output, record, volume, source, spec, settings, plan)
+    return FinishedRun(output, record, volume, source, specs, settings, plan)
 
 
 def find_output(run: str) -> str:
@@ -285,15 +296,37 @@ def find_output(run: str) -> str:
     raise VerifyError(msg)
 
 
+def _read_models(
+    record: Mapping[str, Any], model: str, *, trust_model: bool
+) -> tuple[ModelSpec, ...]:
+    """Models of a run, from where they were or from where they are now."""
+    files, configs = record["model_file"], record.get("model_config", "")
+    if model:
+        task = SegmentTask("", "", model=model, labels=record.get("labels", {}))
+    elif configs:
+        several = [files] if isinstance(files, str) else files
+        described = [configs] if isinstance(configs, str) else configs
+        task = SegmentTask(
+            "",
+            "",
+            model_config=",".join(described),
+            model_weights=",".join(several),
+            labels=record.get("labels", {}),
+        )
+    else:
+        task = SegmentTask("", "", model=files if isinstance(files, str) else ",".join(files))
+    return replace(task, trust_model=trust_model).read_models()
+
+
 def _refuse_changes(
-    record: Mapping[str, Any], volume: Volume, spec: ModelSpec, *, is_moved: bool
+    record: Mapping[str, Any], volume: Volume, specs: tuple[ModelSpec, ...], *, is_moved: bool
 ) -> None:
     """Refuse an input or a model that is not the one of the run."""
     assert volume.source is not None  # an opened volume has one
     pairs = [
         ("shape of the input", record["shape"], list(volume.shape)),
-        ("SHA-256 of the model", record["model_sha256"], spec.sha256),
-        ("description of the model", record["model"], spec.fingerprint()),
+        ("SHA-256 of the model", record["model_sha256"], one_or_all([s.sha256 for s in specs])),
+        ("description of the model", record["model"], one_or_all([s.fingerprint() for s in specs])),
     ]
     if not is_moved:  # a copy has another path and time; then the statistics have to agree
         pairs.append(("input", record["input"], volume.source.identity()))
@@ -327,13 +360,12 @@ def _open_outputs(
     """Sources of what the run wrote, and the types that it computed."""
     size: dict[str, Any] = {"voxel_size": found.volume.voxel_size, "on_conflict": "override"}
     opened: dict[ProductKind, Sequence[Volume]] = {"classes": [open_(found.output, **size)]}
-    dtypes: dict[ProductKind, np.dtype[Any]] = {"classes": class_type(found.spec)}
-    address = found.record.get("probabilities", "")
-    if address:
-        opened["probabilities"] = [
-            open_(address, c=c, **size) for c in range(found.spec.num_classes)
-        ]
-        dtypes["probabilities"] = np.dtype(found.record["stored_probabilities"])
+    spec = found.specs[0]
+    dtypes: dict[ProductKind, np.dtype[Any]] = {"classes": class_type(spec)}
+    for kind, address in list(found.kinds.items())[1:]:
+        channels = range(spec.num_classes) if kind == "probabilities" else (None,)
+        opened[kind] = [open_(address, c=c, **size) for c in channels]
+        dtypes[kind] = np.dtype(found.record[f"stored_{kind}"])
     for kind, volumes in opened.items():
         for volume in volumes:
             if volume.shape != found.volume.shape:
