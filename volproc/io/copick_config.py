@@ -45,7 +45,7 @@ def open_project(config: Path | str) -> Any:
 
     Notes
     -----
-    Importing copick takes about a second, so that it happens here, not with this module.
+    Importing copick takes about half a second, so that it happens here, not with this module.
     """
     path = Path(config)
     values = read_config(path)
@@ -59,6 +59,11 @@ def open_project(config: Path | str) -> Any:
         import copick.util.segmentation  # copick would import it later, in the middle of its work
 
         try:
+            if values["config_type"] == "filesystem":
+                # What copick.from_string does, without importing the clients of data portals.
+                from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec
+
+                return CopickRootFSSpec(CopickConfigFSSpec(**values))
             return copick.from_string(json.dumps(values))
         except (ValueError, TypeError, KeyError) as error:
             reason = " ".join(str(error).split())
