@@ -77,6 +77,17 @@ def test_the_example_counts_particles(
     assert (tmp_path / "o" / "classes.zarr").is_dir()
 
 
+def test_the_example_goes_from_picks_to_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["picks_to_evaluation.py", "--output", str(tmp_path / "o"), "--quick"]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(ROOT / "examples" / "picks_to_evaluation.py"), run_name="__main__")
+    assert "volproc localize" in capsys.readouterr().out
+    assert (tmp_path / "o" / "model" / "best_model.pth").is_file()
+    assert len(list((tmp_path / "o").glob("project/*/*/Segmentations/*predict*"))) == 1
+
+
 def test_the_description_of_a_model_of_others_is_one(tmp_path: Path) -> None:
     (text,) = [block for block in blocks("json") if '"patch"' in block]
     torch.save(torch.nn.Conv3d(1, 2, 1), tmp_path / "net.pt")

@@ -62,11 +62,11 @@ def semantic(
     the history of the epochs. With a YAML file, paths in it are relative to where the command
     runs.
     """
+    watch = _take(options, "quiet", "log_json")
+    notes: list[str] = []
     if len(configs) == 1 and configs[0].endswith((".yaml", ".yml")):
-        watch = _take(options, "quiet", "log_json")
-        settings, notes = _settings_of_file(configs[0], options), []
+        settings = _settings_of_file(configs[0], options)
     else:
-        watch = _take(options, "quiet", "log_json")
         epochs = options.pop("epochs")
         options["num_epochs"] = options["num_epochs"] or epochs
         settings, notes = make_settings(configs, options, OWN)

@@ -332,7 +332,7 @@ def make_settings(
         device=chosen.get("device", "auto"),
     )
     if not chosen["steps_per_epoch"]:
-        steps = sum(len(data.runs) for data in settings.train)
+        steps = sum(len(getattr(data, "runs", ())) for data in settings.train)
     names = settings.classes
     if number >= len(names):
         msg = f"there is no class {number}: the classes are {', '.join(names[1:])}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +145,7 @@ def warp(
     theta = torch.from_numpy(np.column_stack([relative, np.zeros(3)])[None].astype(np.float32))
     grid = functional.affine_grid(theta, [1, 1, *image.shape], align_corners=True)
 
-    def sample(array: Floats, mode: str) -> Floats:
+    def sample(array: npt.NDArray[Any], mode: str) -> Floats:
         volume = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
         moved = functional.grid_sample(
             volume, grid, mode=mode, padding_mode="reflection", align_corners=True

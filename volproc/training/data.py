@@ -125,7 +125,8 @@ def _open_volume(settings: TrainingSettings, data: VolumeData) -> LabelledVolume
     mapped = MappedClasses(classes.source, positions)
     volume = finish_volume(settings, data.image, image.source, mapped)
     if image.voxel_size is not None:
-        volume = replace(volume, voxel_size=image.voxel_size)
+        z, y, x = image.voxel_size
+        volume = replace(volume, voxel_size=(z, y, x))
     if not volume.positions:
         msg = (
             f"no voxel of {data.classes} has a value of {sorted(data.values)}, so there is no "

@@ -282,19 +282,28 @@ def _divide(
     if train or held_out:
         rest = [one for one in runs if one not in train and one not in held_out]
         train, held_out = train or rest, held_out or rest
-    elif len(runs) > 1:
-        order = np.random.default_rng(data.seed).permutation(len(runs))
-        num_train = min(max(1, round(data.split * len(runs))), len(runs) - 1)
-        train = [runs[i] for i in sorted(order[:num_train])]
-        held_out = [runs[i] for i in sorted(order[num_train:])]
     else:
-        train = runs
+        train, held_out = _split(data, runs)
     if not train:
         msg = "every run is held out, so there is none to train on. Hold out fewer."
         raise ConfigError(msg)
     if not held_out:
         notes.append("no run is held out: scores say how well the runs are learnt by heart")
     return train, held_out
+
+
+def _split(
+    data: ProjectData, runs: list[tuple[int, str]]
+) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """Runs by chance; one that is seen in several voxel sizes is on one side with all of them."""
+    names = list(dict.fromkeys((data.projects[n].config, run) for n, run in runs))
+    if len(names) == 1:
+        return runs, []
+    order = np.random.default_rng(data.seed).permutation(len(names))
+    num_train = min(max(1, round(data.split * len(names))), len(names) - 1)
+    chosen = {names[i] for i in order[:num_train]}
+    train = [(n, run) for n, run in runs if (data.projects[n].config, run) in chosen]
+    return train, [one for one in runs if one not in train]
 
 
 def _data_sets(

@@ -334,7 +334,7 @@ class _Trainer:
         current = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.weights())
         self.network.eval()
-        common = {
+        common: dict[str, Any] = {
             "patch": settings.patch,
             "classes": settings.classes,
             "beta": settings.beta,
