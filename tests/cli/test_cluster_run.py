@@ -37,6 +37,7 @@ def test_a_wrong_cluster_is_named(tmp_path: Path) -> None:
 def test_workers_without_a_cluster_are_refused_with_the_cure(where: str | None) -> None:
     with pytest.raises(click.UsageError, match=r"--workers 4 needs .* Add --cluster local"):
         check_sizes(where, workers=4, memory_limit=None, config=None, plans_memory=True)
+    check_sizes(where, workers=1, memory_limit=None, config=None, plans_memory=True)
 
 
 def test_workers_of_a_file_are_refused_unless_serial_is_asked_for() -> None:

@@ -133,7 +133,9 @@ def test_runs_of_a_project_get_their_own_results(
     assert read_run("logs/run.json")["counts"]["done"] == 2
     more = ["c.json:*/wbp@10", "--run-ids", "TS_1,TS_0", "-o", "c.json:{name}/predict:volproc/1@10"]
     assert run([*words, *more]) == 1
-    assert "2 outputs exist: c.json:TS_0/predict:volproc/1@10" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "2 outputs exist: " in err
+    assert "c.json:TS_0/predict:volproc/1@10" in err
     picks = ["localize", "c.json:*/predict:volproc/1@10", "-o", "c.json:*/:volproc/1", "-q"]
     assert run(picks) == 0
     assert "2 volumes: 2 done" in capsys.readouterr().out

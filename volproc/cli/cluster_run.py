@@ -66,7 +66,7 @@ def check_sizes(
     is_serial = settings.cluster in HERE
     if is_serial and where is None and workers is None:
         workers = settings.num_workers
-    if is_serial and workers is not None:
+    if is_serial and workers is not None and workers > 1:
         msg = (
             f"--workers {workers} needs something that runs several blocks at a time; without it "
             "they run one after another in this process. Add --cluster local (processes) or "

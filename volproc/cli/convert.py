@@ -13,6 +13,7 @@ from volproc.cli.options import (
     quiet_option,
     run_options,
     selection_options,
+    shown_place,
     voxel_size_option,
     write_results,
 )
@@ -50,4 +51,4 @@ def convert(address: str, output: str, labels: bool, **options: Any) -> None:
             **options,
             **how,
         )
-    write_results({"volume": sink.address})
+    write_results({"volume": shown_place(sink.address)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from volproc.cli.options import say
+from volproc.cli.options import say, shown_place
 
 if TYPE_CHECKING:
     from volproc.workflows.dataset import DatasetReport
@@ -118,7 +118,9 @@ def table_lines(entries: Sequence[Entry]) -> list[str]:
             entry.name,
             entry.status,
             f"{entry.seconds:.1f} s" if entry.seconds else "",
-            " ".join(entry.error.split()) if entry.status == "failed" else entry.output,
+            " ".join(entry.error.split())
+            if entry.status == "failed"
+            else shown_place(entry.output),
         )
         for entry in entries
     ]

@@ -30,6 +30,7 @@ from volproc.cli.options import (
     quiet_option,
     run_options,
     selection_options,
+    shown_place,
     voxel_size_option,
     write_results,
 )
@@ -220,7 +221,8 @@ def _one(task: LocalizeTask, how: dict[str, Any]) -> int:
     make_folders(task.output)
     report = pick(task, **how)
     write_results(dict(report.counts))
-    write_results({"picks": report.output, "record": report.record})
+    places = {"picks": report.output, "record": report.record}
+    write_results({name: shown_place(str(place)) for name, place in places.items()})
     return 0
 
 

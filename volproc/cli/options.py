@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -260,6 +261,16 @@ def say(text: str = "") -> None:
     """Write a line of results: on stdout, or on stderr where stdout takes the log of events."""
     context = click.get_current_context(silent=True)
     click.echo(text, err=context is not None and context.params.get("log_json") == "-")
+
+
+def shown_place(address: str) -> str:
+    """Address for people: from the current folder where it lies below, as most often it was given.
+
+    >>> shown_place(f"{Path.cwd()}/out/a.zarr"), shown_place("/elsewhere/a.zarr")
+    ('out/a.zarr', '/elsewhere/a.zarr')
+    """
+    here = f"{Path.cwd()}/"
+    return address.removeprefix(here) if len(here) > 2 else address
 
 
 def write_results(results: dict[str, object]) -> None:

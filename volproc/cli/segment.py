@@ -22,6 +22,7 @@ from volproc.cli.options import (
     quiet_option,
     run_options,
     selection_options,
+    shown_place,
     trust_option,
     voxel_size_option,
     write_results,
@@ -143,9 +144,9 @@ def semantic(**options: Any) -> int:
         report = run(replace(task, resume=resume), **how)
     write_results(
         {
-            "classes": report.output,
-            "probabilities": report.probabilities,
-            "record": report.record,
+            "classes": shown_place(report.output),
+            "probabilities": shown_place(report.probabilities),
+            "record": shown_place(str(report.record)),
             "note": "finished before, nothing was done" if report.was_finished else "",
         }
     )
