@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from volproc.core.errors import VolprocError, nearest
+from volproc.core.refusals import CURES, explain_refusal
 
 FAILED = 1
 
@@ -48,6 +49,10 @@ COMMANDS = {
     "segment": ("volproc.cli.segment:segment", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in a class map."),
     "evaluate": ("volproc.cli.evaluate:evaluate", "Score particle centres against known ones."),
+    "import": (
+        "volproc.cli.import_tomograms:import_tomograms",
+        "Put tomograms into a copick project.",
+    ),
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
     "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),
@@ -57,6 +62,10 @@ COMMANDS = {
         "Paint picks as balls, to train a network on.",
     ),
     "train": ("volproc.cli.train:train", "Train a model."),
+    "membrane-extract": (
+        "volproc.cli.membrane:membrane_extract",
+        "Find picks beside a membrane, and turn them.",
+    ),
     "octopi": ("volproc.cli.octopi:octopi", "Octopi's commands, with its flags and numbers."),
 }
 """Name of a command → where it is, and its line in the help. A command's module is imported when
@@ -176,8 +185,14 @@ def run(arguments: list[str]) -> int:
         if isinstance(cause, EOFError):
             return _unforeseen(cause, debug)
         return _interrupted(arguments, cause)
-    except (VolprocError, OSError) as error:
+    except VolprocError as error:
         return _fail(error, str(error), debug)
+    except OSError as error:
+        status = _fail(error, explain_refusal(error), debug)
+        text, how = _how_to_go_on(arguments)
+        if error.errno in CURES and text == KEPT:
+            click.echo(f"{text}\n  {how}", err=True)
+        return status
     except Exception as error:  # the door: nothing but a message leaves the house
         return _unforeseen(error, debug)
     return result if isinstance(result, int) else 0
@@ -186,15 +201,17 @@ def run(arguments: list[str]) -> int:
 def _interrupted(arguments: list[str], error: BaseException) -> int:
     """Say how to go on."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else signal.SIGINT
+    text, how = _how_to_go_on(arguments)
+    click.echo(f"Interrupted by {signal.Signals(number).name}. {text}\n  {how}", err=True)
+    return 128 + number
+
+
+def _how_to_go_on(arguments: list[str]) -> tuple[str, str]:
+    """What is kept of a command that did not end, and the command that goes on."""
     command = next((word for word in arguments if not word.startswith("-")), "")
     text, option = GOES_ON.get(command, (ANEW, ""))
     again = [*arguments, option] if option and option not in arguments else arguments
-    click.echo(
-        f"Interrupted by {signal.Signals(number).name}. {text}\n  "
-        f"{shlex.join(['volproc', *again])}",
-        err=True,
-    )
-    return 128 + number
+    return text, shlex.join(["volproc", *again])
 
 
 def _unforeseen(error: BaseException, debug: bool) -> int:

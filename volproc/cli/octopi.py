@@ -15,9 +15,14 @@ COMMANDS = {
         "Paint picks as balls, to train a network on.",
     ),
     "train": ("volproc.cli.train:octopi_train", "Train a network on targets."),
+    "import": (
+        "volproc.cli.import_tomograms:import_tomograms",
+        "Put tomograms into a copick project.",
+    ),
     "segment": ("volproc.cli.segment:semantic", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in class maps."),
     "evaluate": ("volproc.cli.octopi_evaluate:evaluate", "Score picks against known ones."),
+    "membrane-extract": ("volproc.cli.membrane:membrane_extract", "Find picks beside a membrane."),
 }
 """Name of a command → where it is, and its line in the help."""
 
