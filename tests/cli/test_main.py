@@ -111,7 +111,21 @@ def test_a_full_disk_is_one_message(
 ) -> None:
     failing.append(OSError(28, "No space left on device", "out.zarr"))
     assert run(["fail"]) == 1
-    assert capsys.readouterr().err == "Error: [Errno 28] No space left on device: 'out.zarr'\n"
+    text = "out.zarr: No space left on device. Make room on the disk, or write to another one."
+    assert capsys.readouterr().err == f"Error: {text}\n"
+
+
+def test_a_full_disk_says_how_to_go_on_where_work_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(args: list[str], **options: object) -> None:
+        raise OSError(28, "No space left on device", "out.zarr")
+
+    monkeypatch.setattr(main.volproc, "main", full)
+    assert run(["segment", "semantic", "a.mrc"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "What is finished is kept. To go on:\n  volproc segment semantic a.mrc\n"
+    )
 
 
 @pytest.mark.parametrize(

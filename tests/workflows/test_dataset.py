@@ -364,7 +364,7 @@ def test_a_record_that_cannot_be_written_stops_no_volume(tasks, monkeypatch) -> 
     monkeypatch.setattr(dataset_record, "PAUSE_TIMES", 0)
     report = run_dataset(tasks[:2])
     assert [entry.status for entry in report.entries] == ["done", "done"]
-    assert "No space left" in report.problem
+    assert "No space left on device. Make room" in report.problem
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import psutil
 from volproc.core.errors import ClusterLostError, ConfigError, VolprocError
 from volproc.core.events import Event, Observer, ignore, of_volume
 from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
+from volproc.core.refusals import explain_refusal
 from volproc.core.types import Index
 from volproc.graph.run import run_stage
 from volproc.io.copick_address import is_copick, parse_copick
@@ -195,7 +196,7 @@ class _Run:
         try:
             self.record.finish(status)
         except OSError as error:  # a full disk; the outcome is on the screen all the same
-            return f"{self.record.path} could not be written: {error}"
+            return f"{self.record.path} could not be written: {explain_refusal(error)}"
         return ""
 
     def _run_whole(self) -> list[int]:
@@ -276,8 +277,12 @@ def explain(error: BaseException, left_out: str = "") -> str:
     >>> explain(ValueError("no"))
     'ValueError: no'
     """
-    is_clear = isinstance(error, VolprocError | OSError)
-    text = str(error) if is_clear else f"{type(error).__name__}: {error}"
+    if isinstance(error, VolprocError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = explain_refusal(error)
+    else:
+        text = f"{type(error).__name__}: {error}"
     notes = [note for note in getattr(error, "__notes__", []) if note != left_out]
     return "; ".join([text, *notes])
 
