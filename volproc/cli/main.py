@@ -21,7 +21,6 @@ import click
 
 from volproc.core.errors import VolprocError, nearest
 from volproc.core.refusals import CURES, explain_refusal
-from volproc.core.refusals import CURES, explain_refusal
 
 FAILED = 1
 
