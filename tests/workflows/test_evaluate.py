@@ -137,7 +137,7 @@ def test_files_hold_all_scores_with_settings(here: Path) -> None:
     result = evaluate("picks", "truth", rule=WIDE, output="out")
     assert [path.name for path in result.files] == [
         "scores.csv", "volumes.csv", "scores.json", "averages.csv", "picks.csv",
-        "average_metrics.yaml", "metrics.json", "run.json",
+        "average_metrics.yaml", "metrics.json", "metrics.csv", "run.json",
     ]  # fmt: skip
     table = pd.read_csv("out/scores.csv").set_index("class_name")
     assert table.loc["ball", "recall"] == result.scores["recall"][0], "exactly"

@@ -178,6 +178,9 @@ def test_a_damaged_run_is_named_and_the_others_are_scored(config: Path, tmp_path
     assert counts(result, "ball") == (3, 2, 3)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]
     assert list(metrics) == ["TS_1", "TS_2", "TS_4"]
+    rows = pd.read_csv(tmp_path / "out" / "metrics.csv").set_index(["run", "object"])
+    assert rows.loc[("TS_1", "ball"), "true_positives"] == metrics["TS_1"]["ball"]["true_positives"]
+    assert len(rows) == 9
 
 
 def test_every_pick_is_listed_with_its_match(config: Path, tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ class PicksOwners:
         )
         asked = user if session is None else f"{user}/{session}"
         known = nearest(asked, owners[:MOST_NAMED]) if owners else "no run has any picks."
-        msg = f"no run of {config} has picks of {asked}; {known} Check user and session."
+        msg = (
+            f"no run of {config} has picks of {asked}; {known} Check user and session. Where "
+            "nothing was found in any run, one file without points says so, as localize leaves it."
+        )
         raise AddressError(msg)
 
 

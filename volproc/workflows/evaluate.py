@@ -103,8 +103,8 @@ def evaluate(
         predictions where it is not given.
     output : path
         Folder for ``scores.csv``, ``volumes.csv``, ``averages.csv``, ``picks.csv``,
-        ``scores.json``, ``run.json``, and ``average_metrics.yaml`` and ``metrics.json`` in
-        Octopi's layout; with sweeps ``sweep.csv`` and ``precision_recall.png``.
+        ``scores.json``, ``run.json``, and ``average_metrics.yaml``, ``metrics.json`` and
+        ``metrics.csv`` in Octopi's layout; with sweeps ``sweep.csv`` and ``precision_recall.png``.
     overwrite : bool
         Replace scores that are in it.
     observe : callable

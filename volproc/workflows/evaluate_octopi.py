@@ -1,4 +1,4 @@
-"""Scores in the two files that Octopi's ``evaluate`` writes, with its keys."""
+"""Scores in the files that Octopi's ``evaluate`` writes, with its keys."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from volproc.metrics.points import OVERALL
 from volproc.metrics.summary import ScoreSummary
 from volproc.workflows.scorer import ScoreRule
 
-AVERAGES, METRICS = "average_metrics.yaml", "metrics.json"
-"""Scores of all runs together; those of each run."""
+AVERAGES, METRICS, ROWS = "average_metrics.yaml", "metrics.json", "metrics.csv"
+"""Scores of all runs together; those of each run; the same as a table, which Octopi has not."""
 
 KEYS = {
     "precision": "precision",
@@ -148,14 +148,35 @@ def run_metrics(
     tables: Mapping[str, pd.DataFrame], rule: ScoreRule, query: PicksQuery, classes: Sequence[str]
 ) -> str:
     """Text of ``metrics.json``; parameters as in `average_metrics`, with the scores of each run."""
-    metrics = {}
-    for run, table in tables.items():
-        rows = _by_class(table)
-        metrics[run] = {name: _metrics(rows[name], rule) for name in classes if name in rows}
+    metrics = _metrics_of_runs(tables, rule, classes)
     content = {
         "input": query.values(), "metrics": metrics, "parameters": _parameters(rule, query)
     }  # fmt: skip
     return json.dumps(content, indent=4) + "\n"
+
+
+def metrics_table(
+    tables: Mapping[str, pd.DataFrame], rule: ScoreRule, classes: Sequence[str]
+) -> str:
+    """Text of ``metrics.csv``: a row a run and object, under Octopi's keys."""
+    rows = [
+        {"run": run, "object": name, **values}
+        for run, by_name in _metrics_of_runs(tables, rule, classes).items()
+        for name, values in by_name.items()
+    ]
+    table = pd.DataFrame(rows, columns=["run", "object", *KEYS.values()])
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _metrics_of_runs(
+    tables: Mapping[str, pd.DataFrame], rule: ScoreRule, classes: Sequence[str]
+) -> dict[str, dict[str, dict[str, float | int]]]:
+    """Scores by run and class."""
+    metrics = {}
+    for run, table in tables.items():
+        rows = _by_class(table)
+        metrics[run] = {name: _metrics(rows[name], rule) for name in classes if name in rows}
+    return metrics
 
 
 def _metrics(row: Mapping[str, Any], rule: ScoreRule) -> dict[str, float | int]:

@@ -27,8 +27,10 @@ from volproc.workflows.dataset_record import (
 from volproc.workflows.evaluate_octopi import (
     AVERAGES,
     METRICS,
+    ROWS,
     PicksQuery,
     average_metrics,
+    metrics_table,
     run_metrics,
 )
 from volproc.workflows.evaluate_sweep import Sweeps
@@ -47,7 +49,7 @@ MEANS, PICKS = "averages.csv", "picks.csv"
 SWEEP, CURVE = "sweep.csv", "precision_recall.png"
 """A row a class and threshold or distance; a picture. Only where they were asked for."""
 
-NAMES = (SCORES, VOLUMES, ALL, MEANS, PICKS, AVERAGES, METRICS, SWEEP, CURVE)
+NAMES = (SCORES, VOLUMES, ALL, MEANS, PICKS, AVERAGES, METRICS, ROWS, SWEEP, CURVE)
 """Files that a run may write, beside its record."""
 
 
@@ -157,6 +159,7 @@ class ScoreFolder:
             MEANS: to_csv(summary.averages),
             AVERAGES: average_metrics(summary, rule, query, classes),
             METRICS: run_metrics(tables, rule, query, classes),
+            ROWS: metrics_table(tables, rule, classes),
         }
         if not sweeps.table.empty:
             texts[SWEEP] = to_csv(sweeps.table)
