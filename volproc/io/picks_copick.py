@@ -180,7 +180,8 @@ def write_picks(
         same user and session whose class has no points now become empty, so that none of an
         earlier run stay behind.
     only : collection of str
-        Classes that were looked for: picks of others are neither refused nor emptied.
+        Classes that were looked for: one without points gets an empty file in any case, which
+        says that there are none; picks of others are neither refused nor emptied.
 
     Returns
     -------
@@ -204,8 +205,9 @@ def write_picks(
     stem = f"{found.user}_{found.session}_"
     if not found.name:
         there = {p.name for p in folder.glob(f"Picks/{stem}*.json")}
-        known = [o.name for o in root.pickable_objects if only is None or o.name in only]
-        classes = sorted({*classes, *(c for c in known if f"{stem}{c}.json" in there)})
+        known = {o.name for o in root.pickable_objects}
+        empty = {c for c in known if f"{stem}{c}.json" in there} if only is None else {*only}
+        classes = sorted({*classes, *(known & empty)})
     paths = {c: folder / "Picks" / f"{stem}{c}.json" for c in classes}
     _refuse_taken([p.name for p in paths.values() if p.exists()], found, overwrite=overwrite)
     make_run(folder)

@@ -120,8 +120,9 @@ def write_points(
         Å per pixel of the tilt series, for a STAR file; corner coordinates are counted in
         them. The voxel size where it is not given.
     classes : collection of str
-        What was looked for: in a copick project only picks of these are replaced or become
-        empty, and those of other classes are left alone. All where it is not given.
+        What was looked for: in a copick project each of these gets a file, an empty one where
+        there are no points, and picks of other classes are left alone. Where it is not given,
+        classes that have points, and those that had.
 
     Returns
     -------
