@@ -133,6 +133,11 @@ def test_a_run_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
     assert best.read_bytes() == before
     train_semantic(tiny(epochs=1, seed=1), output=tmp_path, overwrite=True)
     assert best.read_bytes() != before
+    others = tmp_path / "octopi"
+    others.mkdir()
+    (others / "best_model.pth").write_bytes(b"weights of another program")
+    with pytest.raises(ExistsError, match=r"best_model\.pth"):
+        train_semantic(tiny(epochs=1), output=others)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:

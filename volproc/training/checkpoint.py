@@ -16,6 +16,9 @@ from volproc.models.weights import save_whole
 from volproc.training.settings import TrainingSettings
 
 BEST, LAST, HISTORY, CONFIG = "best.pt", "last-state.pt", "history.csv", "training.json"
+OCTOPI = ("model_config.yaml", "best_model.pth")
+"""The model as Octopi keeps it, of networks that Octopi has."""
+
 KEY = "volproc_training"
 
 
@@ -27,7 +30,7 @@ def refuse_run(output: Path) -> None:
     ExistsError
         If a run is there.
     """
-    there = [name for name in (BEST, LAST) if (output / name).exists()]
+    there = [name for name in (BEST, LAST, *OCTOPI) if (output / name).exists()]
     if there:
         msg = (
             f"{output} holds a training run already ({', '.join(there)}). Go on with it with "
@@ -39,7 +42,7 @@ def refuse_run(output: Path) -> None:
 def prepare_folder(output: Path, *, keep: bool) -> None:
     """Make the output folder, and remove an earlier run from it unless it is kept."""
     if not keep:
-        for name in (BEST, LAST, HISTORY, CONFIG):
+        for name in (BEST, LAST, HISTORY, CONFIG, *OCTOPI):
             (output / name).unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
 

@@ -113,11 +113,15 @@ def settings_of(data: ProjectData, **changes: Any) -> tuple[TrainingSettings, li
             f"voxel sizes are mixed ({', '.join(f'{s:g}' for s in sizes)} Å): every tomogram is "
             "seen in its own voxels, none is rescaled"
         )
+    radii = _radii(data.projects, names)
+    without = [name for name in names if name not in radii]
+    if without and changes.get("metric") == "picks":
+        notes.append(f"no radius, so no picks to validate: {', '.join(without)}")
     settings = TrainingSettings(
         classes=("background", *names),
         train=_data_sets(data, labels, train),
         validate=_data_sets(data, labels, held_out),
-        radii=_radii(data.projects, names),
+        radii=radii,
         voxel_size=sizes[0] if len(sizes) == 1 else None,
         **changes,
     )

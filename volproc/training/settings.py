@@ -270,7 +270,7 @@ class TrainingSettings:
         if self.metric == "picks" and not self.radii:
             msg = (
                 "picks are validated, but no class has a radius, so none is a particle. Give "
-                "radii in Å, or validate voxels."
+                "radii in Å, or choose the best model by voxels (--best-metric avg_f1)."
             )
             raise ConfigError(msg)
         if self.metric == "picks" and self.metric_class and self.metric_class not in self.radii:
