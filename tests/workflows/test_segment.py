@@ -22,6 +22,7 @@ from volproc.core.errors import (
     ModelError,
     NonFiniteError,
     PlanError,
+    ResumeError,
     ShapeError,
     VolprocError,
     VoxelSizeError,
@@ -50,6 +51,21 @@ def test_the_class_map_is_that_of_the_lazy_prediction_in_any_format(
     np.testing.assert_array_equal(found.data.compute(), expected)
     file = name.split(":")[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == [file, f"{file}.json"]
+
+
+def test_a_second_run_of_the_same_output_is_refused_while_the_first_is_at_it(make_task) -> None:
+    task, refused = make_task(), []
+
+    def observe(event: Event) -> None:
+        if event.kind == "block" and not refused:
+            with pytest.raises(ResumeError, match="belongs to a run that is under way"):
+                segment(task)
+            refused.append(event)
+
+    report = segment(task, observe=observe)
+    assert refused
+    assert report.num_skipped == 0
+    assert Path(report.output).exists()
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads"])

@@ -1,4 +1,4 @@
-"""One run at a time over the outputs of a dataset."""
+"""One run at a time over an output, or over the outputs of a dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sole_run(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-        ``run.json``; its folder is there.
+        Its record: ``run.json`` of a dataset.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def sole_run(path: Path) -> Iterator[None]:
     Notes
     -----
     The system lets go of the lock when its process ends, however that ends. Where the system or
-    the disk knows no locks, there is none.
+    the disk knows no locks or lets nobody write, there is none; who writes then says so.
     """
     file = _lock(path.with_name(f".{path.name}.lock"), path) if find_spec("fcntl") else None
     try:
@@ -45,7 +45,10 @@ def _lock(place: Path, path: Path) -> TextIO | None:
     import fcntl  # not on every system
 
     while True:
-        file = place.open("a+")
+        try:
+            file = place.open("a+")
+        except OSError:
+            return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

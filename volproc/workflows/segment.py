@@ -34,6 +34,7 @@ from volproc.workflows.checksums import (
     refuse_checksums,
     write_checksums,
 )
+from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.outputs import STAGE, STORY, Outputs
 from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
@@ -117,7 +118,8 @@ def segment(
     Raises
     ------
     ResumeError
-        If the output was finished or begun with other settings, weights or input.
+        If the output was finished or begun with other settings, weights or input, or if another
+        process is at it.
     VolprocError
         If the input, the model, the plan or an output cannot be used; nothing is left behind
         then. Other errors inside a block leave the unfinished run, ready to go on.
@@ -132,9 +134,6 @@ def segment(
     plan = _plan(task, volume, specs, runner.num_workers)
     plan.validate()
     outputs = Outputs(task.addresses, task.stored, volume, spec, task.overwrite)
-    maps: dict[str, str] = {
-        kind: task.addresses[kind] for kind in ("maximum", "variance") if kind in task.stored
-    }
     description = describe_run(task, _source(volume), specs, plan)
     if task.resume and outputs.are_finished(wanted_of(volume, description)):
         record = record_path(task.output)
@@ -144,13 +143,30 @@ def segment(
             record,
             plan,
             len(plan.grid),
-            maps,
+            _maps_of(task),
             was_finished=True,
         )
     if task.checksums:
         refuse_checksums(outputs.addresses.values())
-    outputs.refuse(runner)
-    known = _known_scaling(task, description) or _find_scaling(task, volume, spec, runner, observe)
+    with sole_run(record_path(task.output)):
+        outputs.refuse(runner)
+        return _run(task, volume, specs, plan, outputs, description, runner, observe)
+
+
+def _run(
+    task: SegmentTask,
+    volume: Volume,
+    specs: tuple[ModelSpec, ...],
+    plan: Plan,
+    outputs: Outputs,
+    description: dict[str, Any],
+    runner: Executor,
+    observe: Observer,
+) -> SegmentReport:
+    """Do what is planned, as the only process that does."""
+    known = _known_scaling(task, description) or _find_scaling(
+        task, volume, specs[0], runner, observe
+    )
     ledger = outputs.begin(description, observe)
     write_bytes(Path(ledger.folder) / SCALING_FILE, json.dumps(known).encode())
     sinks = outputs.create(plan.chunks, ledger, runner)
@@ -182,7 +198,14 @@ def segment(
         write_checksums(task.output, checksums)
     record = write_record(task.output, STORY, facts)
     ledger.remove()
-    return SegmentReport(task.output, task.probabilities_address, record, plan, num_skipped, maps)
+    return SegmentReport(
+        task.output, task.probabilities_address, record, plan, num_skipped, _maps_of(task)
+    )
+
+
+def _maps_of(task: SegmentTask) -> dict[str, str]:
+    """Addresses of what is stored beside classes and probabilities."""
+    return {kind: task.addresses[kind] for kind in ("maximum", "variance") if kind in task.stored}
 
 
 def _find_scaling(
