@@ -69,7 +69,12 @@ def test_one_path_is_enough_where_the_other_file_is_beside(
         assert read_spec(address) == spec
         assert read_spec(address, trust_model=True) == spec
     assert read_spec(folder, labels={"other": 2}).classes[2] == "other"
-    (folder / "best_model.pth").rename(folder / "epoch7.pth")
+    (folder / "best_model.pth").rename(folder / "weights.pth")  # as the hub has them
+    (folder / "model_config.yaml").rename(folder / "config.yaml")
+    for address in (folder, folder / "weights.pth", folder / "config.yaml"):
+        assert read_spec(address).sha256 == spec.sha256
+    (folder / "config.yaml").rename(folder / "model_config.yaml")
+    (folder / "weights.pth").rename(folder / "epoch7.pth")
     (folder / "model_config.yaml").rename(folder / "first.yaml")
     assert read_spec(folder).sha256 == spec.sha256
     (folder / "epoch8.pth").write_bytes(b"")

@@ -163,7 +163,7 @@ def find_octopi_model(address: Path) -> tuple[Path, Path] | None:
     ----------
     address : Path
         A folder with both, a configuration beside one ``.pth``, or weights beside a
-        ``model_config.yaml``.
+        ``model_config.yaml`` or ``config.yaml``.
 
     Returns
     -------
@@ -181,9 +181,10 @@ def find_octopi_model(address: Path) -> tuple[Path, Path] | None:
         return _only(address, CONFIGS, "*.yaml"), _only(address, WEIGHTS, "*.pth")
     if address.suffix in (".yaml", ".yml"):
         return address, _only(address.parent, WEIGHTS, "*.pth")
-    beside = address.with_name(CONFIGS[0])
-    if address.suffix == ".pth" and address.is_file() and beside.is_file():
-        return beside, address
+    if address.suffix == ".pth" and address.is_file():
+        for beside in map(address.with_name, CONFIGS):
+            if beside.is_file():
+                return beside, address
     return None
 
 
