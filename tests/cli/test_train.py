@@ -109,3 +109,20 @@ def test_octopis_metrics_are_read(text: str, expected: tuple[str, float, int]) -
     assert BestMetric().convert(text, None, None) == expected
     with pytest.raises(click.BadParameter):
         BestMetric().convert(f"{text}_class0", None, None)
+
+
+@pytest.mark.parametrize("words", [["octopi", "train"], ["train", "semantic"]])
+def test_an_interrupted_training_says_how_to_go_on(
+    words: list[str],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*arguments: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("volproc.training.semantic.train_semantic", stop)
+    assert run([*words, "-c", str(project), "-o", "out", *TINY]) == 130
+    text = capsys.readouterr().err
+    assert "What is finished is kept" in text
+    assert "--resume" in text

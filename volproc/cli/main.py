@@ -37,6 +37,7 @@ GOES_ON = {
     "segment": (KEPT, ""),
     "localize": (KEPT, ""),
     "train": (KEPT, "--resume"),
+    "create-targets": (KEPT, "--overwrite"),
     "demo": (ANEW, "--overwrite"),
 }
 """Command that was interrupted → what is said, and the option that it needs to go on; `ANEW` and
@@ -208,7 +209,8 @@ def _interrupted(arguments: list[str], error: BaseException) -> int:
 
 def _how_to_go_on(arguments: list[str]) -> tuple[str, str]:
     """What is kept of a command that did not end, and the command that goes on."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
+    words = [word for word in arguments if not word.startswith("-")]
+    command = next(iter(words[1:] if words[:1] == ["octopi"] else words), "")
     text, option = GOES_ON.get(command, (ANEW, ""))
     again = [*arguments, option] if option and option not in arguments else arguments
     return text, shlex.join(["volproc", *again])

@@ -325,6 +325,7 @@ def make_settings(
         tversky_alpha=chosen["tversky_alpha"],
         ema_decay=chosen["ema_decay"],
         patience=chosen["patience"],
+        validation_overlap=0.5 if is_octopi else 0.25,
         metric=kind,
         beta=beta,
         augmentation=Augmentation(**AUGMENTATIONS["octopi" if is_octopi else "own"]),
