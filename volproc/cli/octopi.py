@@ -19,7 +19,7 @@ COMMANDS = {
         "volproc.cli.import_tomograms:import_tomograms",
         "Put tomograms into a copick project.",
     ),
-    "segment": ("volproc.cli.segment:semantic", "Give every voxel a class."),
+    "segment": ("volproc.cli.octopi_segment:segment_command", "Give every voxel a class."),
     "localize": ("volproc.cli.localize:localize", "Find particle centres in class maps."),
     "evaluate": ("volproc.cli.octopi_evaluate:evaluate", "Score picks against known ones."),
     "membrane-extract": ("volproc.cli.membrane:membrane_extract", "Find picks beside a membrane."),

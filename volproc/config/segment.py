@@ -29,6 +29,19 @@ class SegmentConfig(Config):
     model: str = ""
     """Path of a model file, or the name of embedded weights; the embedded default if empty."""
 
+    octopi_config: str = ""
+    """Octopi's ``model_config.yaml`` instead of ``model``, or a comma list of them."""
+
+    octopi_weights: str = ""
+    """The ``best_model.pth`` of each, or several of one configuration: an ensemble."""
+
+    labels: dict[str, int] = Field(default_factory=dict)
+    """Channel of each class by name, where a configuration of Octopi does not say it."""
+
+    preset: Literal["", "volproc", "octopi", "guide"] = ""
+    """What the settings below are by default: ``octopi`` gives the numbers of Octopi 1.5 to 1.7,
+    ``guide`` those of its earlier versions. Empty: octopi for models of Octopi, else volproc."""
+
     trust_model: bool = False
     """Also take a TorchScript program or a pickled network, described by ``<model>.json``; loading
     one runs whatever its author put in."""
@@ -52,7 +65,11 @@ class SegmentConfig(Config):
     """Path of the input's array inside a container."""
 
     tta: str = "none"
-    """Views of each patch by the name of a set: none, rot4, octopi4, octopi8 or all16."""
+    """Views of each patch by the name of a set: none, rot4, octopi2 to octopi8 or all16."""
+
+    tta_grid: Literal["patch", "volume"] = "patch"
+    """Whether the views of a patch share its place, or each has the patches that the turned volume
+    would get."""
 
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Part of a patch that is shared with the next."""
@@ -60,8 +77,9 @@ class SegmentConfig(Config):
     batch_size: PositiveInt = 1
     """Patches that go through the network at once."""
 
-    blend: Literal["logits", "probabilities"] = "logits"
-    """What is averaged over views and patches."""
+    blend: Literal["logits", "probabilities", "view_probabilities"] = "logits"
+    """What is averaged: logits or probabilities over views and patches; or logits over patches, and
+    their probabilities over views."""
 
     window: Literal["gaussian", "constant"] = "gaussian"
     """Blend weights of a patch."""
@@ -83,6 +101,12 @@ class SegmentConfig(Config):
 
     probabilities_output: str = ""
     """Address of the probabilities; beside the class map by default."""
+
+    max_probability: Literal["none", "float16", "uint8"] = "none"
+    """Also store the probability of each voxel's class, as this type."""
+
+    variance: Literal["none", "float16", "uint8"] = "none"
+    """Also store its variance over views and models, as this type."""
 
     checksums: bool = False
     """Keep a checksum of the stored chunks of each block; OME-Zarr only."""

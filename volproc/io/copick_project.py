@@ -195,7 +195,11 @@ def object_weights(config: Path | str) -> dict[str, float]:
 
 
 def list_runs(
-    config: Path | str, *, tomogram: str | None = None, voxel_size: float | None = None
+    config: Path | str,
+    *,
+    tomogram: str | None = None,
+    voxel_size: float | None = None,
+    has_tomograms: bool = False,
 ) -> list[str]:
     """Names of a project's runs, sorted.
 
@@ -207,6 +211,8 @@ def list_runs(
         Only runs that have a tomogram of this type.
     voxel_size : float or None
         Only runs that have this voxel spacing, Å.
+    has_tomograms : bool
+        Only runs that have a tomogram of any type, at any spacing.
 
     Raises
     ------
@@ -214,6 +220,8 @@ def list_runs(
         As in `open_project`.
     """
     runs = open_project(config).runs
+    if has_tomograms:
+        runs = [run for run in runs if any(spacing.tomograms for spacing in run.voxel_spacings)]
     if tomogram is None and voxel_size is None:
         return sorted(run.name for run in runs)
     return sorted(run.name for run in runs if _has(run, tomogram, voxel_size))
