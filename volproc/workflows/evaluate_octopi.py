@@ -206,10 +206,14 @@ def _parameters(rule: ScoreRule, query: PicksQuery) -> dict[str, Any]:
 def _by_class(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     if table.empty:
         return {}
-    rows = table[table["class_name"] != OVERALL]
+    # By column: row by row it would take as long as to score the volume.
+    columns = {str(column): table[column].tolist() for column in table.columns}
+    rows = zip(*columns.values(), strict=True)
+    by_name = {str(name): row for name, row in zip(columns["class_name"], rows, strict=True)}
     return {
-        str(row["class_name"]): {str(k): v for k, v in row.items()}
-        for row in rows.to_dict("records")
+        name: dict(zip(columns, row, strict=True))
+        for name, row in by_name.items()
+        if name != OVERALL
     }
 
 

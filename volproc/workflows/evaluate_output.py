@@ -111,9 +111,9 @@ class ScoreFolder:
         """Note what became of a volume, and its points; volumes come in their order."""
         entry = self._entries[number]
         if picks is not None and len(picks):
-            rows = picks.assign(volume=entry.name)[["volume", *PICK_COLUMNS]]
+            rows = picks.set_axis([entry.name] * len(picks), axis="index")
             with self._picks.open("a", encoding="utf-8", newline="") as file:
-                file.write(rows.to_csv(index=False, header=False, lineterminator="\n"))
+                file.write(rows.to_csv(header=False, lineterminator="\n"))
         self._record.end(number, entry.status, seconds=entry.seconds, error=entry.error)
 
     def stop(self) -> None:
