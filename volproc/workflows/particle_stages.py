@@ -202,6 +202,8 @@ def make_sidecars(
     }
     if scores is not None:
         found["scores"] = (scores.values, scores.identity())
+    if rule.method == "peaks":  # what a block gives depends on all that a peak is
+        found["rule"] = repr(rule)
     marks = {STAGE: fingerprint(found), SPLIT: fingerprint({**found, "rule": repr(rule)})}
     make_room(output)
     return Sidecars(str(work_path(output)), marks, TABLES)

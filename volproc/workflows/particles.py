@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import SeveralError, ShapeError
+from volproc.core.errors import InputChangedError, SeveralError, ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
@@ -15,7 +15,6 @@ from volproc.core.volume import Volume
 from volproc.graph.particles import (
     MAX_OBJECT_VOXELS,
     Method,
-    ParticleRule,
     Ties,
     make_rule,
     points_of,
@@ -196,7 +195,8 @@ def localize(
     assert source is not None  # an opened volume has one
     if rule.method != "peaks":
         _check_map(task, volume)
-    scores = _open_scores(task, rule, volume)
+    classes = {name: value for name, (value, _) in rule.classes.items()}
+    scores = open_class_scores(task, classes, volume)
     sidecars = make_sidecars(task.output, source, rule, scores)
     stages = Stages(pool_of(executor or SerialExecutor(), "cpu"), observe, sidecars)
     name = tomogram_name(task.address, volume.name)
@@ -209,6 +209,10 @@ def localize(
         found = find(source, rule, stages, scores=scores)
         points = points_of(found, rule=rule, voxel_size=size, shape=shape, name=name)
     refuse_changed(task.open, source)
+    again = open_class_scores(task, classes, volume)
+    if scores is not None and (again is None or again.identity() != scores.identity()):
+        msg = f"the probabilities of {task.address} changed while they were read. Run it again."
+        raise InputChangedError(msg)
     paths = (
         write_points(points, task.output, overwrite=task.overwrite, **how) if task.output else []
     )
@@ -219,15 +223,24 @@ def localize(
     return points, paths
 
 
-def _open_scores(task: LocalizeTask, rule: ParticleRule, volume: Volume) -> ClassScores | None:
-    """Probabilities that scores come from; none where none are given."""
+def open_class_scores(
+    task: LocalizeTask, classes: Mapping[str, int], volume: Volume
+) -> ClassScores | None:
+    """Probabilities that the scores of a localization come from; none where none are given.
+
+    Raises
+    ------
+    ShapeError
+        If they are of another volume.
+    VolprocError
+        As `volproc.workflows.particle_scores.open_scores` does.
+    """
     address = task.address if task.method == "peaks" else task.probabilities
     if not address:
         return None
-    how = {**task.reading, "voxel_size": task.voxel_size or volume.voxel_size}
+    how = task.reading
     if task.method != "peaks":
         how = {"voxel_size": volume.voxel_size, "on_conflict": how["on_conflict"]}
-    classes = {name: value for name, (value, _) in rule.classes.items()}
     scores, first = open_scores(address, classes, **how)
     if first.shape != volume.shape:
         msg = (

@@ -14,7 +14,13 @@ from volproc.core.volume import Volume
 from volproc.io.copick_address import is_copick
 from volproc.io.points import refuse_points
 from volproc.workflows.dataset_outputs import input_name
-from volproc.workflows.particles import RULE_OPTIONS, LocalizeTask, find_classes, localize
+from volproc.workflows.particles import (
+    RULE_OPTIONS,
+    LocalizeTask,
+    find_classes,
+    localize,
+    open_class_scores,
+)
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 
 STORY = "localize"
@@ -127,8 +133,10 @@ def rule_of(task: LocalizeTask) -> dict[str, Any]:
 def _wanted(task: LocalizeTask, volume: Volume) -> dict[str, Any]:
     """Everything that the picks depend on, as it stands in their record."""
     radii, values = find_classes(task)
+    scores = open_class_scores(task, {name: values[name] for name in radii}, volume)
     return {
         **rule_of(task),
+        **({"scores": scores.identity()} if scores is not None else {}),
         "input": volume.source.identity() if volume.source else "",
         "voxel_size_angstrom": volume.voxel_size,
         "radii_angstrom": radii,
