@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +97,20 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch) -> N
 def test_sizes_on_disk_are_told(tmp_path) -> None:
     assert write_bytes(tmp_path / "a", b"12345") == 5
     assert write_array(tmp_path / "b.npy", np.zeros(7)) == (tmp_path / "b.npy").stat().st_size
+
+
+@pytest.mark.parametrize("is_array", [True, False])
+def test_a_file_that_the_system_refuses_to_hold_is_named_with_the_cause(
+    tmp_path: Path, is_array: bool
+) -> None:
+    """As a full disk does, and NumPy by itself would only count the values that are missing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    path = tmp_path / "a.npy"
+    try:
+        with pytest.raises(OSError, match=r"File too large.*a\.npy") as caught:
+            write_array(path, np.zeros(10_000)) if is_array else write_bytes(path, bytes(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []

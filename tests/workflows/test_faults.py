@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from volproc.core.errors import (
@@ -24,6 +25,7 @@ from volproc.core.errors import (
 from volproc.core.events import Event
 from volproc.graph import block_predict
 from volproc.graph.predict import Settings
+from volproc.io.create import create
 from volproc.models.sliding import Inference
 from volproc.workflows.checksums import checksums_path
 from volproc.workflows.record import read_record, work_path
@@ -298,3 +300,11 @@ def test_a_disk_that_turns_read_only_loses_no_block(
     report = segment(task)
     assert report.num_skipped == 5
     check_outputs(report, task.settings)
+
+
+@pytest.mark.parametrize("name", ["a.mrc", "a.tif", "a.npy"])
+def test_a_file_that_is_mapped_has_its_room_before_work_begins(small_disk, name) -> None:
+    """On a disk that fills up later, the system would end the process without a word."""
+    with pytest.raises(OSError, match="No space left on device"):
+        create(small_disk / name, shape=(30, 40, 50), dtype=np.float32, voxel_size=(10.0,) * 3)
+    assert list(small_disk.iterdir()) == []

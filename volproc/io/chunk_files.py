@@ -134,9 +134,20 @@ def write_array(path: Path, array: npt.NDArray[Any], *, trailer: bytes = b"") ->
         Put after the array, where `numpy.load` does not look.
     """
     with _whole(path) as file:
-        np.save(file, array, allow_pickle=False)
+        np.save(_Writer(file), array, allow_pickle=False)
         file.write(trailer)
     return path.stat().st_size
+
+
+class _Writer:
+    """A file as NumPy does not know it.
+
+    Into files that it knows it writes past Python, and of a full disk it says how many values went
+    missing, and not why.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
 
 
 def write_bytes(path: Path, data: bytes) -> int:
@@ -155,6 +166,8 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = error.filename or str(path)  # what fails in `write` knows no name
         raise

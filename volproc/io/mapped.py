@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -234,6 +236,30 @@ def require_file(path: Path, kind: str) -> None:
     if path.is_dir():
         msg = f"{path} is a folder, not {kind}. Give a file in it, or a pattern."
         raise FormatError(msg)
+
+
+def reserve(path: Path) -> None:
+    """Have the disk give a new file all of its room; remove the file where there is none.
+
+    Whoever writes into the map of a file without room on a full disk is ended by the system
+    (SIGBUS): no error says why, and no block is known to have failed.
+
+    Raises
+    ------
+    OSError
+        If the disk is too small.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return  # this file system cannot
+        remove(path)
+        error.filename = error.filename or str(path)
+        raise
 
 
 def file_stamp(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from volproc.core.errors import FormatError, ResumeError
 from volproc.core.types import Shape
 from volproc.io.create import move_into_place, partial_path, remove
 from volproc.io.formats import Target
-from volproc.io.mapped import MappedSink
+from volproc.io.mapped import MappedSink, reserve
 from volproc.io.mrc_header import HEAD_BYTES
 from volproc.io.unpack import Packing, pack
 
@@ -100,6 +100,7 @@ def begin_mrc(target: Target) -> MrcSink:
     with partial.open("wb") as file:
         file.write(head)
         file.truncate(size)
+    reserve(partial)
     return sink
 
 

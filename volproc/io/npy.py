@@ -14,7 +14,7 @@ from volproc.core.errors import FormatError, ResumeError
 from volproc.core.types import Shape
 from volproc.io.create import partial_path
 from volproc.io.formats import Format, Header, Selection, Target
-from volproc.io.mapped import Layout, MappedSink, MappedSource, file_stamp, require_file
+from volproc.io.mapped import Layout, MappedSink, MappedSource, file_stamp, require_file, reserve
 from volproc.io.selection import pick_one, refuse_dataset
 
 
@@ -69,6 +69,7 @@ class Npy(Format):
             )
             offset = mapped.offset
             mapped.flush()
+            reserve(partial)
         return MappedSink(target.address, target.shape, target.dtype, offset)
 
 

@@ -12,7 +12,7 @@ import tifffile
 from volproc.core.errors import FormatError, ResumeError
 from volproc.io.create import partial_path, remove
 from volproc.io.formats import Target
-from volproc.io.mapped import MappedSink
+from volproc.io.mapped import MappedSink, reserve
 from volproc.io.tiff_metadata import find_voxel_size
 
 IMAGEJ_TYPES = frozenset({"u1", "u2", "f4"})
@@ -59,6 +59,7 @@ def begin_tiff(target: Target) -> MappedSink:
         )
     remove(partial)
     offset = _lay_out(partial, target, dtype)
+    reserve(partial)
     return MappedSink(target.address, target.shape, dtype, offset)
 
 
