@@ -1,4 +1,4 @@
-"""What comes out of networks with several heads, and what happens without a package."""
+"""What comes out of networks with several heads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,6 @@ def test_the_finest_of_several_maps_is_kept() -> None:
     assert finest_output([fine, coarse], batch) is fine
     assert finest_output((fine, coarse), batch) is fine
     assert torch.equal(finest_output(torch.stack([fine, coarse], 1), batch), fine)
-
-
-def test_a_package_that_monai_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from monai.networks import nets
-
-    def refuse(**arguments: object) -> torch.nn.Module:
-        msg = "required package `einops` is not installed"
-        raise ImportError(msg)
-
-    monkeypatch.setattr(nets, "SwinUNETR", refuse)
-    with pytest.raises(ModelError, match=r"SwinUNETR needs a package.*einops.*pip install einops"):
-        build_monai("SwinUNETR", feature_size=12)
 
 
 def test_a_network_that_this_monai_lacks_is_named() -> None:

@@ -143,6 +143,12 @@ def test_arguments_that_fit_no_network_are_named(
         build(NAMES[word], **(TINY[word] | params))
 
 
+def test_a_package_that_monai_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(octopi_networks, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="needs the package einops"):
+        build(NAMES["SwinUNETR"], **TINY["SwinUNETR"])
+
+
 def test_the_arguments_are_not_written_into() -> None:
     layer = ("instance", {})  # MONAI adds what is missing in there
     octopi_networks.octopi_segresnet(init_filters=4, blocks_down=[1, 1], norm=layer)

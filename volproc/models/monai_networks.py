@@ -53,7 +53,7 @@ def build_monai(name: str, **arguments: Any) -> nn.Module:
     Raises
     ------
     ModelError
-        If the arguments do not fit, or a package is missing that MONAI needs for it.
+        If there is no such network in this MONAI, or the arguments do not fit.
     """
     with warnings.catch_warnings():
         # MONAI warns of its own deprecated imports; that says nothing about this model.
@@ -64,12 +64,6 @@ def build_monai(name: str, **arguments: Any) -> nn.Module:
             factory: Callable[..., nn.Module] = getattr(nets, name)
             # MONAI adds defaults to the arguments of layers that it is given.
             network = factory(**copy.deepcopy(arguments))
-        except ImportError as error:  # MONAI asks for optional packages when they are needed
-            msg = (
-                f"MONAI's {name} needs a package that is missing: {first_lines(error)}. "
-                "Install it (for SwinUNETR: pip install einops)."
-            )
-            raise ModelError(msg) from error
         except (
             TypeError,
             ValueError,

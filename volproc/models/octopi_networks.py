@@ -8,6 +8,7 @@ find to be wrong, and nowhere a guess that would go unseen (strides, for one).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -280,7 +281,15 @@ def octopi_swinunetr(
         Whether training computes activations twice to save memory.
     in_channels, num_classes : int
         Channels in and out.
+
+    Raises
+    ------
+    ModelError
+        If einops is not installed, which MONAI would only say in the midst of a run.
     """
+    if find_spec("einops") is None:
+        msg = "a SwinUNETR needs the package einops, which is missing here. pip install einops."
+        raise ModelError(msg)
     with NumbersOnCpu():
         return build_monai(
             "SwinUNETR",
