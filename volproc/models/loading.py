@@ -15,6 +15,8 @@ from torch import nn
 
 from volproc.core.errors import MissingFileError, ModelError, nearest
 from volproc.core.model import ModelSpec
+from volproc.models.cryosiam import CRYOSIAM, read_cryosiam_spec, read_cryosiam_weights
+from volproc.models.cryosiam import SUFFIX as CRYOSIAM_SUFFIX
 from volproc.models.devices import (
     choose_device,
     choose_precision,
@@ -113,12 +115,13 @@ def read_spec(
     ----------
     address : str or Path
         A model file, or the name of embedded weights: ``phantom-unet``. Or a model of Octopi: the
-        folder of its two files, or one of them with the other beside it.
+        folder of its two files, or one of them with the other beside it. Or a checkpoint of
+        CryoSiam, ``.ckpt``.
     trust_model : bool
         Also take a TorchScript program or a pickled network, described by ``<file>.json``. Loading
         one runs whatever its author put in.
     labels : mapping of str to int or None
-        Channel of each class by name, for a model of Octopi that does not say them.
+        Channel of each class by name, for a model of Octopi or CryoSiam that does not say them.
 
     Returns
     -------
@@ -140,10 +143,12 @@ def read_spec(
     pair = find_octopi_model(Path(address).expanduser()) if str(address) not in EMBEDDED else None
     if pair and not (trust_model and describing(pair[1]).exists()) and not _is_own(pair[1]):
         return read_octopi_spec(*pair, labels=labels)
+    if _is_cryosiam(Path(address).expanduser(), trust_model=trust_model):
+        return read_cryosiam_spec(address, labels=labels)
     if labels is not None:
         msg = (
             f"{address} names its classes itself, and labels were given too. Give labels with a "
-            "model of Octopi only."
+            "model of Octopi or CryoSiam only."
         )
         raise ModelError(msg)
     path = _resolve(str(pair[1] if pair else address))
@@ -250,8 +255,7 @@ def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> Loaded
     else:
         network = build(spec.architecture, **params).eval().requires_grad_(False)
         try:
-            state = read_octopi_weights(path) if spec.config else read_weights(path)
-            network.load_state_dict(state, strict=True)
+            network.load_state_dict(_read_state(path, spec), strict=True)
         except RuntimeError as error:
             msg = (
                 f"the weights in {path} do not fit {spec.architecture} with {params}: "
@@ -261,6 +265,22 @@ def _load_once(fingerprint: str, device: str, uncompared: _Uncompared) -> Loaded
     make_deterministic()
     chosen = torch.device(device)
     return LoadedModel(place_network(network, chosen), spec, chosen, choose_precision(chosen))
+
+
+def _read_state(path: Path, spec: ModelSpec) -> dict[str, torch.Tensor]:
+    """Read the weights from a file of any of the programs whose models are known."""
+    if spec.config:
+        return read_octopi_weights(path)
+    if spec.architecture in CRYOSIAM and not _is_own(path):
+        return read_cryosiam_weights(path, spec)
+    return read_weights(path)
+
+
+def _is_cryosiam(path: Path, *, trust_model: bool) -> bool:
+    """Whether a file is a checkpoint of CryoSiam, or at least nothing else that is known."""
+    if path.suffix != CRYOSIAM_SUFFIX or not path.is_file():
+        return False
+    return not (trust_model and describing(path).exists()) and not _is_own(path)
 
 
 def _check_fit(spec: ModelSpec, state: Mapping[str, torch.Tensor], path: Path) -> None:

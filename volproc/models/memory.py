@@ -12,7 +12,10 @@ import torch
 
 from volproc.core.errors import ModelError
 from volproc.core.model import ModelSpec
-from volproc.models import octopi_networks  # noqa: F401  # it registers its networks
+from volproc.models import (  # noqa: F401  # they register their networks
+    cryosiam_networks,
+    octopi_networks,
+)
 from volproc.models.networks import build, minimum_multiple
 from volproc.models.trusted import TRUSTED, Convolutions, load_trusted
 
