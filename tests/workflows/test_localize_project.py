@@ -261,6 +261,29 @@ def test_a_label_without_classes_still_needs_a_radius(tmp_path) -> None:
         localize(LocalizeTask(str(tmp_path / "mask.npy"), label=1, voxel_size=10.0))
 
 
+@pytest.mark.parametrize("step", ["write_points", "write_record", "end_writing"])
+def test_a_run_that_is_killed_while_it_writes_goes_on(config, monkeypatch, step) -> None:
+    words = ("--config", config, "--runIDs", "TS_1,TS_2")
+    module = "picking" if step == "write_record" else "particles"
+    target = f"volproc.workflows.{module}.{step}"
+    original = pytest.importorskip(f"volproc.workflows.{module}").__dict__[step]
+
+    def kill(*given: Any, **how: Any) -> None:
+        original(*given, **how)  # the picks, or the record, are there
+        raise KeyboardInterrupt(2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, kill)
+        assert command(*words) == 130
+    assert len(list(config.parent.rglob("Picks/*.json"))) == 2
+    assert not list(config.parent.rglob("localize-*.yaml"))
+    assert command(*words) == 0
+    for run_name in ("TS_1", "TS_2"):
+        np.testing.assert_array_equal(picks_of(config, run_name, "ribosome"), CENTRES["ribosome"])
+    assert not list(config.parent.rglob("*.work"))
+    assert command(*words) == 1  # finished now: refused without --overwrite
+
+
 @pytest.mark.skipif(not PEERS.exists(), reason="the shared data are not here")
 def test_picks_are_those_of_octopi(tmp_path) -> None:
     values = json.loads((PEERS / "config.json").read_text())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import InputChangedError, SeveralError, ShapeError
+from volproc.core.errors import ExistsError, InputChangedError, SeveralError, ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
@@ -33,7 +34,7 @@ from volproc.workflows.particle_stages import (
     find_regions,
     make_sidecars,
 )
-from volproc.workflows.record import tidy_room
+from volproc.workflows.pick_marker import begin_writing, end_writing, is_being_written
 from volproc.workflows.unchanged import refuse_changed
 
 RULE_OPTIONS = (
@@ -152,13 +153,18 @@ class LocalizeTask:
 
 
 def localize(
-    task: LocalizeTask, *, executor: Executor | None = None, observe: Observer = ignore
+    task: LocalizeTask,
+    *,
+    executor: Executor | None = None,
+    observe: Observer = ignore,
+    record: Callable[[Points, list[Path]], None] | None = None,
 ) -> tuple[Points, list[Path]]:
     """Find particle centres in a class map, block by block, and write them.
 
     Where there is an output, each block leaves its small table beside it until the end: a killed
     localization goes on from there. With another size of the particles the tables of the objects
-    are used too, and only what the size matters to is done again.
+    are used too, and only what the size matters to is done again. Picks that a killed run had
+    begun to write are replaced.
 
     Parameters
     ----------
@@ -166,6 +172,8 @@ def localize(
         What is to be done.
     executor, observe
         Where blocks run, and who watches.
+    record : callable, optional
+        Takes points and files once these are written, and completes them.
 
     Returns
     -------
@@ -183,8 +191,7 @@ def localize(
     volume = task.open()
     radii, values = find_classes(task)
     how = {**task.options, "classes": tuple(radii)}
-    if task.output:
-        refuse_points(task.output, overwrite=task.overwrite, options=how, classes=tuple(radii))
+    may_replace = bool(task.output) and _may_replace(task, how)
     rule = make_rule(
         radii,
         class_values=values,
@@ -213,14 +220,28 @@ def localize(
     if scores is not None and (again is None or again.identity() != scores.identity()):
         msg = f"the probabilities of {task.address} changed while they were read. Run it again."
         raise InputChangedError(msg)
-    paths = (
-        write_points(points, task.output, overwrite=task.overwrite, **how) if task.output else []
-    )
-    if sidecars is not None:
-        sidecars.remove()
-        tidy_room(task.output)
+    paths: list[Path] = []
+    if task.output:
+        begin_writing(task.output)
+        paths = write_points(points, task.output, overwrite=may_replace, **how)
+    if record is not None:
+        record(points, paths)
+    if task.output:
+        end_writing(task.output)
     observe(Event("note", STAGE, text=f"{len(points)} particles"))
     return points, paths
+
+
+def _may_replace(task: LocalizeTask, how: dict[str, Any]) -> bool:
+    """Whether picks may be replaced; an error where some are there that may not."""
+    refuse = partial(refuse_points, task.output, options=how, classes=how["classes"])
+    try:
+        refuse(overwrite=task.overwrite)
+    except ExistsError:
+        if not is_being_written(task.output):
+            raise
+        return True
+    return task.overwrite
 
 
 def open_class_scores(

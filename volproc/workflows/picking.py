@@ -10,6 +10,7 @@ from typing import Any
 from volproc.core.errors import ConfigError, ExistsError, MissingFileError, VolprocError
 from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor
+from volproc.core.points import Points
 from volproc.core.volume import Volume
 from volproc.io.copick_address import is_copick
 from volproc.io.points import refuse_points
@@ -21,6 +22,7 @@ from volproc.workflows.particles import (
     localize,
     open_class_scores,
 )
+from volproc.workflows.pick_marker import end_writing
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 
 STORY = "localize"
@@ -81,14 +83,18 @@ def pick(
     # Where a project's run has no particles there is no file, but the record all the same.
     is_whole = "paths" in before and all(Path(path).exists() for path in before["paths"])
     if task.resume and is_whole and made_so(task.output, STORY, wanted):
+        end_writing(task.output)  # a run may have been killed just before it did so
         paths = tuple(map(str, before["paths"]))
         return PickReport(task.output, paths, before.get("counts", {}), record, was_finished=True)
-    points, written = localize(task, executor=executor, observe=observe)
-    counts = dict(sorted(Counter(map(str, points.table["class_name"])).items()))
-    paths = tuple(str(path.absolute()) for path in written)
-    facts = {"address": task.address, "output": task.output, "paths": paths, "counts": counts}
-    write_record(task.output, STORY, {**facts, **wanted})
-    return PickReport(task.output, paths, counts, record)
+    facts: dict[str, Any] = {"address": task.address, "output": task.output}
+
+    def write(points: Points, written: list[Path]) -> None:
+        facts["paths"] = tuple(str(path.absolute()) for path in written)
+        facts["counts"] = dict(sorted(Counter(map(str, points.table["class_name"])).items()))
+        write_record(task.output, STORY, {**facts, **wanted})
+
+    localize(task, executor=executor, observe=observe, record=write)
+    return PickReport(task.output, facts["paths"], facts["counts"], record)
 
 
 def map_name(address: str) -> str:
