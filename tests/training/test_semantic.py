@@ -155,44 +155,45 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_skipped_and_many_in_a_row_stop_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, binary: VolumeData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings = rods(binary, most_bad_steps=2)
     events: list[Event] = []
     with monkeypatch.context() as patched:
         spoil(patched, 3, 5, 6)
-        best = train_semantic(
-            tiny(most_bad_steps=2), output=tmp_path / "skipped", observe=events.append
-        )
+        best = train_semantic(settings, output=tmp_path / "skipped", observe=events.append)
     assert [e.facts["skipped_steps"] for e in events if e.kind == "epoch"] == [1, 2]
     assert all(v.isfinite().all() for v in weights(best).values())
     spoil(monkeypatch, 6, 7, 8)
     with pytest.raises(ModelError, match=r"3 steps in a row.*epoch 2, step 4.*learning_rate"):
-        train_semantic(tiny(most_bad_steps=2), output=tmp_path / "out")
+        train_semantic(settings, output=tmp_path / "out")
     assert all(v.isfinite().all() for v in weights(tmp_path / "out" / "best.pt").values())
 
 
 def test_training_stops_when_scores_get_no_better_and_that_is_final(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, binary: VolumeData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import volproc.training.semantic as module
 
     given = iter([0.4, 0.5, 0.5, 0.3, 0.9])
     monkeypatch.setattr(module, "validate", lambda *a, **k: Scores({}, next(given)))
     events: list[Event] = []
-    settings = tiny(epochs=9, steps_per_epoch=1, patience=2)
-    best = train_semantic(settings, output=tmp_path, observe=events.append)
+    settings = rods(binary, epochs=9, steps_per_epoch=1, patience=2)
+    best = train_semantic(settings, output=tmp_path / "out", observe=events.append)
     epochs = [e.facts["epoch"] for e in events if e.kind == "epoch"]
     assert epochs == [1, 2, 3, 4]
     assert "no better score in 2 validations" in events[-2].text
     before = best.read_bytes()
-    train_semantic(settings, output=tmp_path, resume=True)
+    train_semantic(settings, output=tmp_path / "out", resume=True)
     assert best.read_bytes() == before
 
 
-def test_validation_takes_place_every_so_many_epochs_and_at_the_end(tmp_path: Path) -> None:
-    settings = tiny(epochs=5, steps_per_epoch=1, validate_every=2)
-    train_semantic(settings, output=tmp_path)
-    with (tmp_path / "history.csv").open() as file:
+def test_validation_takes_place_every_so_many_epochs_and_at_the_end(
+    tmp_path: Path, binary: VolumeData
+) -> None:
+    settings = rods(binary, epochs=5, steps_per_epoch=1, validate_every=2)
+    train_semantic(settings, output=tmp_path / "out")
+    with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["fbeta"]) for row in rows] == [False, True, False, True, True]
 
