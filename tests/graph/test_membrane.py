@@ -58,10 +58,11 @@ def brute(mask: np.ndarray, points: np.ndarray, unit: Any, reach: float) -> list
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 2**31), st.sampled_from([(9, 8, 13), (4, 8, 5), (3, 3, 3), (9, 1, 2)]))
+@given(st.integers(0, 2**31), st.sampled_from([(9, 8, 13), (4, 8, 5), (2, 2, 2), (9, 1, 2)]))
 def test_the_nearest_voxel_is_that_of_the_whole_volume(seed: int, chunks: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)
-    mask = (rng.random((9, 8, 13)) < rng.choice([0.0, 0.02, 0.3, 0.9])) * rng.integers(1, 4)
+    filled = rng.random((9, 8, 13)) < rng.choice([0.0, 0.02, 0.3, 0.9])
+    mask = filled * rng.integers(1, 4, (9, 8, 13))
     mask[3:8, 2:7, 4:10] = rng.integers(0, 3)
     # Many on the grid, where distances tie, some outside of the volume.
     points = np.concatenate([rng.integers(-3, 15, (6, 3)), rng.uniform(-1, 9, (6, 3))]).astype(
@@ -158,3 +159,15 @@ def test_only_blocks_in_reach_are_read() -> None:
     assert found.distance.tolist() == [0.0]
     nowhere = find_nearest(source, np.zeros((0, 3)), unit=(1.0,) * 3, reach=3.0)
     assert len(nowhere.point) == 0
+
+
+@pytest.mark.parametrize("chunks", [(5, 5, 5), (1, 1, 1)])
+def test_of_equally_near_voxels_the_lowest_label_counts_and_the_reach_is_included(
+    chunks: tuple[int, ...],
+) -> None:
+    mask = np.zeros((5, 5, 5), np.uint8)
+    mask[2, 2, 0], mask[2, 2, 4], mask[4, 2, 2] = 3, 1, 1
+    point = np.array([[2.0, 2.0, 2.0]])
+    found = find_nearest(Kept(mask, chunks), point, unit=(1.0,) * 3, reach=2.0)
+    assert found.label.tolist() == [1]
+    assert found.voxel.tolist() == [[2, 2, 4]], "then the first in raster order"
