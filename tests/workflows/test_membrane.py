@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from volproc.cli.main import run
-from volproc.core.errors import AddressError, ConfigError, ExistsError
+from volproc.core.errors import AddressError, ConfigError, ExistsError, ResumeError
 from volproc.core.events import Event
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.create import create, write_whole
+from volproc.workflows import membrane
 from volproc.workflows.membrane import MembraneReport, MembraneTask, extract_membrane
 
 VOXEL = 10.0
@@ -152,6 +153,7 @@ def test_what_cannot_be_done_is_named_before_any_work(config: Path) -> None:
         ({"picks": ("other", None, None)}, AddressError, "no run of .* has picks other"),
         ({"threshold": (5.0, 2.0)}, ConfigError, "ascending, got 5,2"),
         ({"save_user": "a_b"}, AddressError, "no name in copick"),
+        ({"mask": ("wall", None, None)}, AddressError, "no run can be done; A: there are no seg"),
     ):
         with pytest.raises(error, match=said):
             extract_membrane(task(config, **more))
@@ -163,6 +165,31 @@ def test_what_cannot_be_done_is_named_before_any_work(config: Path) -> None:
     extract_membrane(task(config, runs=("A",)))
     with pytest.raises(ExistsError, match=r"A/spike:octopi/4 and 1 more exist.*--overwrite"):
         extract_membrane(task(config, runs=("A",)))
+
+
+def test_a_run_that_was_broken_off_goes_on_and_a_finished_one_is_not_replaced(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = task(config, runs=("A", "B"))
+    write = membrane.write_parts
+    done: list[object] = []
+
+    def write_once(*args: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(write(*args))
+
+    monkeypatch.setattr(membrane, "write_parts", write_once)
+    with pytest.raises(KeyboardInterrupt):
+        extract_membrane(only)
+    monkeypatch.undo()
+    logs = config.parent / "project" / "logs"
+    assert [p.name for p in logs.iterdir()] == ["membrane-extract_octopi_4.run.json"]
+    with pytest.raises(ResumeError, match=r"threshold was"):
+        extract_membrane(replace(only, threshold=(2.0, 9.0)))
+    assert extract_membrane(only).counts == {"A": (2, 2), "B": (2, 2)}
+    with pytest.raises(ExistsError, match="--overwrite"):
+        extract_membrane(only)
 
 
 def test_the_command_takes_octopis_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
