@@ -166,7 +166,6 @@ def localize(
     are localized, and the picks written into the project. A class that has no particles now gets
     an empty file where an earlier one had some.
     """
-    from volproc.workflows.dataset import run_dataset
     from volproc.workflows.particles import LocalizeTask
 
     picking = take_project(options, inputs)
@@ -190,6 +189,8 @@ def localize(
             return _in_project(common, picking, output, resume, how)
         tasks = _tasks(common, addresses, output, is_dataset=is_dataset)
         if is_dataset:
+            from volproc.workflows.dataset import run_dataset
+
             return show_dataset(run_dataset(tasks, resume=resume, **how))
         return _one(replace(tasks[0], resume=resume), how)
 
