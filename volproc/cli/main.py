@@ -38,7 +38,9 @@ GOES_ON = {
     "localize": (KEPT, ""),
     "train": (KEPT, "--resume"),
     "create-targets": (KEPT, "--overwrite"),
+    "membrane-extract": (KEPT, ""),
     "demo": (ANEW, "--overwrite"),
+    "semantic-to-centers": (KEPT, ""),
 }
 """Command that was interrupted → what is said, and the option that it needs to go on; `ANEW` and
 none for all others."""
@@ -68,6 +70,10 @@ COMMANDS = {
         "Find picks beside a membrane, and turn them.",
     ),
     "octopi": ("volproc.cli.octopi:octopi", "Octopi's commands, with its flags and numbers."),
+    "cryosiam": (
+        "volproc.cli.cryosiam:cryosiam",
+        "CryoSiam's commands, with its yaml files and numbers.",
+    ),
 }
 """Name of a command → where it is, and its line in the help. A command's module is imported when
 it is called."""
@@ -210,7 +216,7 @@ def _interrupted(arguments: list[str], error: BaseException) -> int:
 def _how_to_go_on(arguments: list[str]) -> tuple[str, str]:
     """What is kept of a command that did not end, and the command that goes on."""
     words = [word for word in arguments if not word.startswith("-")]
-    command = next(iter(words[1:] if words[:1] == ["octopi"] else words), "")
+    command = next(iter(words[1:] if words[:1] in (["octopi"], ["cryosiam"]) else words), "")
     text, option = GOES_ON.get(command, (ANEW, ""))
     again = [*arguments, option] if option and option not in arguments else arguments
     return text, shlex.join(["volproc", *again])
