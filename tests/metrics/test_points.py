@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.points import Points, concat_points
+from volproc.metrics.counting import Matching
 from volproc.metrics.points import combine_scores, score_points, to_json
 
 SHAPE, VOXEL = (50, 70, 110), (20.0, 10.0, 10.0)
@@ -69,6 +70,20 @@ def test_empty_sides_score_as_documented(
     for name in ("ribosome", "overall"):
         one = row(scores, name)
         assert (one.precision, one.recall, one.f1, one.fbeta) == (precision, recall, f1, f1)
+
+
+@pytest.mark.parametrize("matching", ["octopi", "kaggle"])
+def test_by_the_rules_of_others_nothing_scores_nothing(matching: Matching) -> None:
+    scores = score_points(points([]), points([]), radii=RADII, matching=matching)
+    assert row(scores, "ribosome").fbeta == 0.0
+    two = points([[5, 5, 5], [5, 5, 6]])
+    found = score_points(points([[5, 5, 5]]), two, radii=RADII, matching=matching)
+    tp = 2 if matching == "octopi" else 1
+    assert tuple(row(found, "ribosome")[["num_truth", "num_predicted", "tp", "fp", "fn"]]) == (
+        1, 2, tp, 2 - tp, 0
+    )  # fmt: skip
+    assert row(found, "ribosome").accuracy == pytest.approx(tp / 2)
+    assert row(found, "ribosome").mean_distance_angstrom == pytest.approx(5.0 * (tp - 1))
 
 
 def test_no_classes_at_all_is_an_overall_of_nothing() -> None:

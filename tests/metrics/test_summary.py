@@ -47,6 +47,21 @@ def test_counts_are_added_and_means_are_over_volumes_with_something_to_score(tab
     )
 
 
+def test_octopi_leaves_out_one_sided_volumes_and_counts_absent_classes_as_0(tables: dict) -> None:
+    summary = summarize_scores(tables, beta=4, weights={"rod": 3.0}, matching="octopi")
+    scores = summary.scores.set_index("class_name")
+    assert list(scores.index) == ["ball", "ghost", "rod", "overall"]
+    means = summary.means.set_index("class_name")
+    assert means["num_volumes"].to_dict() == {"ball": 2, "ghost": 0, "rod": 0, "overall": 2}
+    assert np.isnan(means.loc["rod", "fbeta_mean"])
+    assert means.loc["ball", "tp_mean"] == 2.5
+    ball = 17 * 5 / (17 * 5 + 16)
+    averages = summary.averages.set_index("average")["fbeta"]
+    assert averages["weighted"] == summary.weighted_fbeta == pytest.approx(ball / 5)
+    assert averages["macro"] == pytest.approx(ball / 3)
+    assert averages["micro"] == pytest.approx(17 * 5 / (17 * 5 + 16 * 2))
+
+
 def test_nothing_anywhere_is_an_overall_of_nothing() -> None:
     empty = score_points(points([]), points([]), radii=RADII)
     summary = summarize_scores({"TS_1": empty})
