@@ -1,7 +1,10 @@
 """Schedulers that speak TLS, by address and by file, with the right certificates and others."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dask.config
@@ -59,7 +62,7 @@ def test_other_certificates_are_refused(secured: LocalCluster, tmp_path: Path) -
 
 
 def test_a_scheduler_with_tls_needs_certificates(secured: LocalCluster) -> None:
-    with pytest.raises(ClusterError, match="Give ca_file, cert_file and key_file"):
+    with pytest.raises(ClusterError, match=r"no certificates were given.*Give ca_file, cert_file"):
         connect(secured.scheduler_address, timeout_s=5)
     plain = secured.scheduler_address.replace("tls://", "tcp://")
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers.*tls://"):
@@ -69,3 +72,23 @@ def test_a_scheduler_with_tls_needs_certificates(secured: LocalCluster) -> None:
 def test_certificates_are_never_spoken_in_the_clear(ours: Network) -> None:
     with pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:1 is not encrypted"):
         connect("tcp://127.0.0.1:1", network=ours, timeout_s=1)
+
+
+@pytest.mark.parametrize("first", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_does_not_speak_tls_blames_no_certificate(ours: Network, first: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            with suppress(OSError):  # closed at the end
+                while True:
+                    caller, _ = listener.accept()
+                    with caller, suppress(OSError):
+                        caller.sendall(first)  # before it was spoken to, as a scheduler does
+                        caller.recv(100)
+                        caller.sendall(b"what?")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(ClusterError, match=r"does not speak TLS.*leave yours out.*tcp://"):
+            connect(f"tls://{address}", network=ours, timeout_s=5)
+        listener.shutdown(socket.SHUT_RDWR)

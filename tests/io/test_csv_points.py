@@ -138,6 +138,9 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, text, error, message) -
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"none\.csv does not exist"):
         read_points(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(AddressError, match=r"folder\.csv is a folder.*Give the path of a table"):
+        read_points(tmp_path / "folder.csv")
 
 
 def test_an_existing_table_is_kept_unless_asked(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from volproc.cluster.scheduler import DaskExecutor
 from volproc.cluster.versions import check_versions
 from volproc.core.errors import ClusterError
 
+NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
+"""What OpenSSL calls an answer that is no TLS."""
+
 
 def reach(address: str, *, timeout_s: float, network: Network | None = None) -> DaskExecutor:
     """Connect to a scheduler that runs already.
@@ -93,12 +96,25 @@ def _knock(address: str, timeout_s: float, security: Security) -> None:
 
 def _silent(address: str, timeout_s: float, error: Exception) -> str:
     """Say why no scheduler was reached."""
-    refusal = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
-    if address.startswith("tls://") and isinstance(refusal, ssl.SSLError | TypeError):
-        return (
-            f"the scheduler at {address} speaks TLS and refuses these certificates, or has others "
-            f"({refusal}). Give ca_file, cert_file and key_file of the same authority."
-        )
+    if address.startswith("tls://"):
+        refusal = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+        if isinstance(refusal, TypeError):  # as Dask answers where it has none
+            return (
+                f"{address} asks for TLS, and no certificates were given. Give ca_file, cert_file "
+                "and key_file in the YAML file of the cluster, or the address as "
+                f"{address.replace('tls://', 'tcp://')} if the scheduler does not speak TLS."
+            )
+        if _is_plain(refusal):
+            return (
+                f"what listens at {address} does not speak TLS. Check the port, start the "
+                "scheduler with certificates, or leave yours out and give "
+                f"{address.replace('tls://', 'tcp://')}."
+            )
+        if isinstance(refusal, ssl.SSLError):
+            return (
+                f"the scheduler at {address} speaks TLS and refuses these certificates, or has "
+                f"others ({refusal}). Give ca_file, cert_file and key_file of the same authority."
+            )
     if isinstance(error, RuntimeError):
         return f"{address} is not encrypted, and TLS was asked for. Give it as tls://HOST:PORT."
     why = f" ({error})" if isinstance(error, ValueError) else f" within {timeout_s:g} s"
@@ -106,3 +122,10 @@ def _silent(address: str, timeout_s: float, error: Exception) -> str:
         f"no Dask scheduler answers at {address}{why}. Check host and port, that the scheduler "
         "runs (dask scheduler --port 8786), and give tls://HOST:PORT if it speaks TLS."
     )
+
+
+def _is_plain(refusal: BaseException) -> bool:
+    """Whether the other side spoke first, or anything but TLS: no certificate is to blame."""
+    if isinstance(refusal, ssl.SSLError):
+        return refusal.reason in NOT_TLS
+    return isinstance(refusal, ValueError) and "cannot convert to SSL" in str(refusal)

@@ -98,9 +98,15 @@ def existing(address: str) -> Path:
     ------
     MissingFileError
         If it is not.
+    AddressError
+        If it is no file.
     """
     path = Path(address)
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no file"
+        msg = f"{path} is {kind}, and points are read from one file. Give the path of a table."
+        raise AddressError(msg)
+    if not path.exists():
         msg = f"{path} does not exist. Check the path of the points."
         raise MissingFileError(msg)
     return path
