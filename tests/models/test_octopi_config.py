@@ -147,7 +147,7 @@ def test_a_made_up_name_is_taken_by_nobody_else() -> None:
         ("- 1", "holds a list"),
         ("model: !!python/object/apply:os.system [true]", "is not a model configuration"),
         ("model: !!python/tuple [1]", "is not a model configuration"),
-        ("[" * 1500, "is not a model configuration"),
+        ("[" * 600 + "]" * 600, "is not a model configuration"),
         ("#" * 2**21, "it has 2097152 bytes"),
         ("\0", "is not a model configuration"),
     ],

@@ -127,7 +127,7 @@ def read_octopi_weights(path: Path) -> dict[str, torch.Tensor]:
     def refuse(why: str, error: Exception) -> ModelError:
         return ModelError(
             f"{path} cannot be read as a table of weights: {why}. If it holds other objects too, "
-            "loading it would run whatever its author put in; save the weights alone, "
+            "loading it would run whatever its author put in: save the weights alone, "
             "torch.save(network.state_dict(), path). Else it is damaged: get the original."
         )
 

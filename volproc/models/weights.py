@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -158,6 +159,9 @@ def describe_content(content: object) -> str:
 
 
 def first_lines(error: Exception) -> str:
-    """Shorten what PyTorch says to what fits in a message."""
+    """Shorten what PyTorch says to what fits in a message; its advice to load all the same goes."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        return f"it asks for {found[1]}" if found else "it is no file of torch.save"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:200].rstrip(".: ") or type(error).__name__
