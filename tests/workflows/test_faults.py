@@ -219,18 +219,18 @@ def test_an_input_that_changes_between_blocks_is_not_read_on(
 def test_a_batch_that_finds_no_memory_is_halved_and_that_is_recorded(
     make_task, monkeypatch, lazy, address, model
 ) -> None:
-    run = Inference.run
+    pass_batch = Inference.pass_batch
     sizes: list[int] = []
 
-    def greedy(self: Inference, *arguments: Any, **options: Any) -> Iterator[Any]:
+    def greedy(self: Inference, *arguments: Any, **options: Any) -> Any:
         sizes.append(self.batch_size)
         if self.batch_size > 2:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return run(self, *arguments, **options)
+        return pass_batch(self, *arguments, **options)
 
     task = make_task(settings=Settings(overlap=0.5, batch_size=8))
     with monkeypatch.context() as patch:
-        patch.setattr(Inference, "run", greedy)
+        patch.setattr(Inference, "pass_batch", greedy)
         segment(task)
     assert sizes[:3] == [8, 4, 2]
     assert set(sizes[3:]) <= {8, 4, 2}
@@ -241,12 +241,12 @@ def test_a_batch_that_finds_no_memory_is_halved_and_that_is_recorded(
 
 
 def test_a_block_that_never_fits_is_named_with_a_cure(make_task, monkeypatch) -> None:
-    def greedy(self: Inference, *arguments: Any, **options: Any) -> Iterator[Any]:
+    def greedy(self: Inference, *arguments: Any, **options: Any) -> Any:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     task = make_task(settings=Settings(batch_size=4))
     with monkeypatch.context() as patch:
-        patch.setattr(Inference, "run", greedy)
+        patch.setattr(Inference, "pass_batch", greedy)
         with pytest.raises(OutOfMemoryError, match=r"voxels z 0:4, y 0:7, x 0:6 with a batch of 1"
                            ) as caught:  # fmt: skip
             segment(task)
