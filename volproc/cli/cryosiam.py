@@ -7,6 +7,10 @@ import click
 from volproc.cli.main import LazyGroup
 
 COMMANDS = {
+    "semantic-postprocessing": (
+        "volproc.cli.cryosiam_postprocessing:semantic_postprocessing",
+        "Remove small objects from predictions.",
+    ),
     "semantic-to-centers": (
         "volproc.cli.cryosiam_centers:semantic_to_centers",
         "Find particle centres in predictions.",

@@ -41,6 +41,7 @@ GOES_ON = {
     "membrane-extract": (KEPT, ""),
     "demo": (ANEW, "--overwrite"),
     "semantic-to-centers": (KEPT, ""),
+    "semantic-postprocessing": (KEPT, ""),
 }
 """Command that was interrupted → what is said, and the option that it needs to go on; `ANEW` and
 none for all others."""

@@ -193,10 +193,17 @@ class Collector:
 
     def finish(self) -> ObjectTable:
         """Table of all objects, numbered by their first voxels."""
-        ordered = [self._tables[i] for i in sorted(self._tables)]
+        return self.join()[0]
+
+    def join(self) -> tuple[ObjectTable, dict[Index, Ints]]:
+        """The same, and for each block the numbers of its components by local label, 0 for 0."""
+        indices = sorted(self._tables)
+        ordered = [self._tables[i] for i in indices]
         union = unite((t.first for t in ordered), self._links)
-        tables = [t.with_labels(union.lut(t.first)[1:]) for t in ordered if len(t)]
-        return merge_tables(tables) if tables else empty_table(len(self.numblocks))
+        luts = [union.lut(t.first) for t in ordered]
+        tables = [t.with_labels(lut[1:]) for t, lut in zip(ordered, luts, strict=True) if len(t)]
+        table = merge_tables(tables) if tables else empty_table(len(self.numblocks))
+        return table, dict(zip(indices, luts, strict=True))
 
     def _around(self, index: Index) -> Iterable[Index]:
         return product(

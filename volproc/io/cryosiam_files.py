@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from volproc.core.arrays import Source
 from volproc.core.errors import (
     AddressError,
+    ConfigError,
     DtypeError,
     FormatError,
     MissingFileError,
@@ -100,6 +102,70 @@ def find_predictions(folder: str) -> tuple[list[Prediction], list[str]]:
         )
         raise MissingFileError(msg)
     return [found[name] for name in sorted(found)], sorted(left_out)
+
+
+def tomogram_names(folder: str, extension: str, files: Sequence[str] | None = None) -> list[str]:
+    """Names of the tomograms that a yaml file means, without their ending.
+
+    Parameters
+    ----------
+    folder : str
+        CryoSiam's ``data_folder``; it is looked into only where no files are named.
+    extension : str
+        What the names of tomograms end in.
+    files : sequence of str
+        ``test_files``, or the file of ``--filename``.
+
+    Raises
+    ------
+    ConfigError
+        If a file has another ending.
+    MissingFileError
+        If there is no such folder, or no tomogram in it.
+
+    Examples
+    --------
+    >>> tomogram_names("tomograms", ".mrc", ["b.mrc", "a.mrc_v2.mrc"])
+    ['a.mrc_v2', 'b']
+    """
+    if files is None:
+        place = Path(folder)
+        if not place.is_dir():
+            is_relative = "" if place.is_absolute() else f", counted from {Path.cwd()}"
+            msg = f"the data folder {folder} does not exist{is_relative}. Check the path."
+            raise MissingFileError(msg)
+        names = [path.name for path in place.iterdir() if not path.name.startswith(".")]
+        files = [name for name in names if name.endswith(extension)]
+        if not files:
+            msg = (
+                f"no file in {folder} ends in {extension}; there are {len(names)} others. Check "
+                "data_folder and file_extension."
+            )
+            raise MissingFileError(msg)
+    for name in files:
+        if not name.endswith(extension) or Path(name).name != name or name == extension:
+            msg = (
+                f'"{name}" is no name of a tomogram: give the name of a file in data_folder, which '
+                f"ends in {extension}."
+            )
+            raise ConfigError(msg)
+    # CryoSiam cuts at the first place where the ending occurs, so that a.mrc and a.mrc_v2.mrc meet.
+    return sorted({name.removesuffix(extension) for name in files})
+
+
+def find_prediction(folder: str, name: str) -> Prediction:
+    """The prediction of one tomogram in CryoSiam's own format.
+
+    Raises
+    ------
+    MissingFileError
+        If it is not there.
+    """
+    path = Path(folder) / f"{name}{MARK}.h5"
+    if not path.is_file():
+        msg = f"{path} does not exist: {name} has no prediction. Run semantic-predict first."
+        raise MissingFileError(msg)
+    return Prediction(name, str(path))
 
 
 def open_labels(prediction: Prediction) -> Header:
