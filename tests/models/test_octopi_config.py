@@ -122,15 +122,15 @@ def test_a_made_up_name_is_taken_by_nobody_else() -> None:
     ("content", "text"),
     [
         (changed(model=None), r"the model block is missing.*AttentionUnet.*dim_in: 96"),
-        (changed(model={"architecture": None}), 'the architecture "None"'),
+        (changed(model={"architecture": None}), "the architecture None"),
         (changed(model={"architecture": "UNet"}), 'did you mean "Unet"'),
-        (changed(model={"architecture": "UnetPlusPlus"}), 'the architecture "UnetPlusPlus"'),
+        (changed(model={"architecture": "UnetPlusPlus"}), "the architecture 'UnetPlusPlus'"),
         (changed(model={"architecture": ["Unet"]}), "asks for the architecture"),
         (changed(model={"channels": None, "strides": None}), "Unet without channels, strides"),
         (changed(model={"num_classes": None}), "how many classes.*num_classes is missing"),
         (changed(model={"num_classes": 1}), "counts the background too"),
         (changed(model={"num_classes": 10**9}), "from 1 to 4096"),
-        (changed(model={"num_classes": "4"}), "num_classes is 4"),
+        (changed(model={"num_classes": "4"}), "num_classes is '4'"),
         (changed(model={"dim_in": None}), "the edge of its window.*dim_in is missing"),
         (changed(model={"dim_in": 0}), "dim_in is 0"),
         (changed(model={"dim_in": 9.5}), r"dim_in is 9\.5"),
@@ -156,6 +156,20 @@ def test_a_made_up_name_is_taken_by_nobody_else() -> None:
 def test_what_describes_no_network_is_named(tmp_path: Path, content: object, text: str) -> None:
     with pytest.raises(ModelError, match=text):
         read_config(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("key", ["architecture", "num_classes", "dim_in", "channels", "dropout"])
+def test_a_value_that_unfolds_without_end_is_named_in_short(tmp_path: Path, key: str) -> None:
+    bomb = "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+        f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12)
+    )
+    block = "architecture: Unet, num_classes: 4, channels: [4, 8], strides: [2], dim_in: 8"
+    text = f"{bomb}model: {{{block}, {key}: *x11}}\nlabels: {{a: 1}}\n"
+    with pytest.raises(ModelError, match=key) as found:
+        read_config(write(tmp_path, text))
+    assert len(str(found.value)) < 1000
+    with pytest.raises(ModelError, match="a whole number to each name"):
+        read_config(write(tmp_path, f"{bomb}model: {{{block}}}\nlabels: {{a: *x11}}\n"))
 
 
 def test_a_preparing_function_cannot_be_had_from_a_file(tmp_path: Path) -> None:

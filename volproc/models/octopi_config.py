@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
@@ -80,10 +81,9 @@ def read_config(path: Path, labels: Mapping[str, int] | None = None) -> OctopiCo
     block = _model_block(content, path)
     word = block.get("architecture")
     if not isinstance(word, str) or word not in NAMES:
-        msg = (
-            f'{path} asks for the architecture "{word}", which Octopi does not have or could '
-            f"never load: {nearest(str(word), NAMES)}"
-        )
+        shown = _shown(word)
+        near = nearest(shown.strip("'"), NAMES)
+        msg = f"{path} asks for the architecture {shown}, which Octopi never could load: {near}"
         raise ModelError(msg)
     num_classes = _count(block, "num_classes", path, most=MOST_CLASSES)
     if num_classes < 2:
@@ -132,7 +132,7 @@ def name_channels(labels: object, num_classes: int, path: Path) -> tuple[str, ..
         for name, value in labels.items()
     ):
         msg = (
-            f"labels in {path} give a whole number to each name, got {str(labels)[:80]}. Write "
+            f"labels in {path} give a whole number to each name, got {_shown(labels)}. Write "
             f"{HOW_TO_NAME}."
         )
         raise ModelError(msg)
@@ -267,7 +267,7 @@ def _check_levels(value: object, name: str, path: Path) -> None:
             entries = []
     if not entries:
         msg = (
-            f"{name} in {path} is a list with one whole number a level, got {str(value)[:80]}. "
+            f"{name} in {path} is a list with one whole number a level, got {_shown(value)}. "
             "Correct it."
         )
         raise ModelError(msg)
@@ -275,10 +275,10 @@ def _check_levels(value: object, name: str, path: Path) -> None:
 
 def _check_value(value: object, name: str, path: Path, depth: int = 0) -> None:
     """Refuse what a network cannot be described with, or is out of all proportion."""
-    if isinstance(value, list | tuple) and len(value) <= MOST_ITEMS and depth < 4:
+    if isinstance(value, list | tuple) and len(value) <= MOST_ITEMS and depth < 3:
         for item in value:
             _check_value(item, name, path, depth + 1)
-    elif isinstance(value, dict) and len(value) <= MOST_ITEMS and depth < 4:
+    elif isinstance(value, dict) and len(value) <= MOST_ITEMS and depth < 3:
         for item in (*value, *value.values()):
             _check_value(item, name, path, depth + 1)
     elif not (
@@ -287,12 +287,19 @@ def _check_value(value: object, name: str, path: Path, depth: int = 0) -> None:
         or (isinstance(value, str) and len(value) < 100)
         or (isinstance(value, int | float) and isfinite(value) and 0 <= value < 2**16)
     ):
-        shown = repr(value)[:80]
+        shown = _shown(value)
         msg = (
             f"{name} in {path} holds {shown}, which describes no network. Give the "
             "model_config.yaml of the training as Octopi wrote it."
         )
         raise ModelError(msg)
+
+
+def _shown(value: object) -> str:
+    """A value in few characters, also where aliases make a short file unfold without end."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def _patch(block: Mapping[str, Any], path: Path) -> ZYX[int]:
@@ -307,7 +314,7 @@ def _patch(block: Mapping[str, Any], path: Path) -> ZYX[int]:
 def _count(block: Mapping[str, Any], key: str, path: Path, most: int = 2**16) -> int:
     value = block.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        got = "is missing" if value is None else f"is {str(value)[:80]}"
+        got = "is missing" if value is None else f"is {_shown(value)}"
         what = {
             "dim_in": "the edge of its window in voxels, which was that of the crops in training",
             "num_classes": "how many classes it has, the background included",
