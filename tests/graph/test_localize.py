@@ -307,20 +307,20 @@ def test_nothing_is_computed_while_graphs_are_built() -> None:
         localize(volume, **OPTIONS)
 
 
-@pytest.mark.parametrize("size", [(20.0, 10.0, 10.0), (10.0, 30.0, 15.0)])
-def test_balls_that_touch_come_apart_in_angstrom_where_voxels_are_no_cubes(size) -> None:
-    centres = [(60.0, 150.0, 90.0), (140.0, 150.0, 90.0), (100.0, 150.0, 250.0)]  # 80 Å apart
-    shape = tuple(int(n / s) for n, s in zip((200, 300, 330), size, strict=True))
-    grid = np.indices(shape)
-    classes = np.zeros(shape, np.uint8)
-    for centre in centres:
+def test_where_voxels_are_no_cubes_windows_and_distances_are_those_of_angstrom() -> None:
+    size = (10.0, 40.0, 40.0)
+    grid = np.indices((30, 14, 12))
+    classes = np.zeros(grid.shape[1:], np.uint8)
+    # Five voxels apart: a window of ten voxels a side would hide the smaller one.
+    balls = {(150.0, 200.0, 240.0): 110.0, (150.0, 400.0, 240.0): 80.0}
+    for centre, radius in balls.items():
         apart = sum((grid[i] * size[i] - centre[i]) ** 2 for i in range(3))
-        classes[apart <= 46.0**2] = 1
-    whole = None
-    for chunks in (-1, (4, 7, 9)):
+        classes[apart <= radius**2] = 1
+    tables = []
+    for chunks in (-1, (7, 5, 4)):
         volume = Volume(da.from_array(classes, chunks=chunks), size)
-        found = localize(volume, {"ball": 50.0}, class_values={"ball": 1}, filter_size=8).compute()
-        whole = found if whole is None else whole
-        assert found.table.equals(whole.table)
-    places = sorted((whole.zyx * size).tolist())
-    np.testing.assert_allclose(places, sorted(centres), atol=0.6 * max(size))
+        how = {"radii": {"ball": 100.0}, "class_values": {"ball": 1}, "radius_max_scale": 1.3}
+        found = localize(volume, **how).compute()
+        np.testing.assert_allclose(sorted((found.zyx * size).tolist()), sorted(balls), atol=20)
+        tables.append(found.table)
+    assert tables[0].equals(tables[1])
