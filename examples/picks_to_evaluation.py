@@ -27,7 +27,7 @@ from volproc.phantoms.spec import DEFAULT_CLASSES, PhantomSpec
 CLASSES = tuple(c for c in DEFAULT_CLASSES if c.name != "proteasome")
 SPEC = PhantomSpec((64, 96, 96), noise=0.4, crowding=8.0, membranes=0.3, classes=CLASSES)
 RUNS = {"train": 6, "validate": 2, "unseen": 2}
-SCHEDULE = "--num-epochs 12 --steps-per-epoch 30 --val-interval 3 --dim-in 32 --batch-size 6"
+SCHEDULE = "--num-epochs 12 --steps-per-epoch 30 --val-interval 3"
 
 QUICK_SPEC = replace(SPEC, shape=(40, 56, 56))
 QUICK_RUNS = {"train": 1, "validate": 1, "unseen": 1}
