@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from volproc.cli.main import Stop
+from volproc.cli.signals import Stop
 from volproc.core.model import ModelSpec
 from volproc.io.open import open_
 from volproc.models.loading import save_model
@@ -42,6 +42,31 @@ def slow():
 main.slow = slow
 main.COMMANDS["slow"] = ("volproc.cli.main:slow", "Takes its time.")
 main.main(["slow"])
+"""
+
+LOST_SIGNAL = """
+import gc, signal, time
+from volproc.cli import main
+
+def run(words):
+    left = [signal.SIGTERM, None]
+
+    def collected(phase, info):
+        if left and (number := left.pop(0)):
+            signal.raise_signal(number)
+        elif not left:
+            gc.callbacks.clear()
+
+    gc.callbacks.append(collected)
+    try:
+        gc.collect()
+        time.sleep(60)
+    except KeyboardInterrupt as error:
+        return 128 + error.args[0]
+    return 0
+
+main.run = run
+main.main([])
 """
 
 
@@ -154,3 +179,11 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
     assert done.returncode == 0
+
+
+def test_a_signal_within_a_collection_of_garbage_is_not_lost() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST_SIGNAL], capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr.strip() == "Stopping. The same signal again stops at once."

@@ -7,29 +7,21 @@ at once.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from time import monotonic
 from typing import Any, NoReturn
 
 import click
 
+from volproc.cli.signals import Stop
 from volproc.core.errors import VolprocError, nearest
 from volproc.core.refusals import CURES, explain_refusal
 
 FAILED = 1
-
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Signals that end a run cleanly: Ctrl-C, what a scheduler sends, and a terminal that is closed."""
-
-SAME_S = 1.0
-"""Seconds in which a second signal is the same: timeout(1) sends one to the process and one to its
-group."""
 
 KEPT = "What is finished is kept. To go on:"
 ANEW = "Nothing is kept. To begin again:"
@@ -141,41 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 done, 1 failed, 2 misused, 128 + n ended by signal n."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     stop = Stop()
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        # Shells let background jobs ignore Ctrl-C, and nohup the end of the terminal.
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
+    stop.listen()
     status = run(words)
     stop.is_over = True
     sys.exit(status)
-
-
-class Stop:
-    """What a signal does: the first ends the run, a later one does not wait for that.
-
-    Parameters
-    ----------
-    clock : callable
-        Seconds since some time.
-    """
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._since_s: float | None = None
-        self.is_over = False
-        """Whether the run has ended, and only Python itself is still to end."""
-
-    def __call__(self, number: int, frame: object) -> None:
-        """Take a signal; workers are stopped on the way out."""
-        now_s = self._clock()
-        if self.is_over or (self._since_s is not None and now_s - self._since_s > SAME_S):
-            os._exit(128 + number)  # worker processes end when they miss this one
-        if self._since_s is None:
-            self._since_s = now_s
-            # Not `print`: a signal may come in the middle of one.
-            os.write(2, b"\nStopping. The same signal again stops at once.\n")
-            raise KeyboardInterrupt(number)
 
 
 def run(arguments: list[str]) -> int:
