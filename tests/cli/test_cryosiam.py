@@ -1,0 +1,74 @@
+"""``volproc cryosiam``: CryoSiam's yaml files from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from volproc.cli.main import run
+
+TEXT = """
+data_folder: './tomograms'
+log_dir: '.'
+prediction_folder: './particle'
+trained_model: './model.ckpt'
+file_extension: '.mrc'
+test_files: null
+parameters:
+  gpu_devices: 1
+  network: {out_channels: 3, threshold: 0.7, min_voxels: [7, 9], postprocessing_sizes: [-1, 64, -1]}
+hyper_parameters: {batch_size: 2}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A yaml file, and a prediction of two cubes of one class."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(TEXT)
+    for folder in ("tomograms", "particle"):
+        Path(folder).mkdir()
+    Path("tomograms/a.mrc").touch()
+    classes = np.zeros((9, 11, 25), np.uint8)
+    classes[2:6, 2:6, 2:6] = 1
+    classes[2:7, 2:7, 12:17] = 1
+    with h5py.File("particle/a_preds.h5", "w") as file:
+        file["labels"] = classes
+    return tmp_path
+
+
+def test_centres_and_post_processing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    centres = ["cryosiam", "semantic-to-centers", "--config_file", "config.yaml", "-q"]
+    assert run(centres) == 0
+    said = capsys.readouterr()
+    assert "log_dir is ignored" in said.err
+    assert "1 tomograms: 1 done" in said.out
+    lines = Path("particle/labels_1.csv").read_text().splitlines()
+    assert lines[1:] == ["1,8.0,3.5,3.5,3.5,a", "2,27.0,4.0,4.0,14.0,a"]
+    assert len(Path("particle/labels_2.csv").read_text().splitlines()) == 1
+    post = ["cryosiam", "semantic-postprocessing", "--config-file", "config.yaml", "-q"]
+    assert run([*post, "--filename", "a.mrc"]) == 0
+    assert "1 objects" in capsys.readouterr().out
+    assert run(centres) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run([*centres, "--overwrite"]) == 0
+    lines = Path("particle/labels_1.csv").read_text().splitlines()
+    assert lines[1:] == ["1,27.0,4.0,4.0,14.0,a"]
+
+
+def test_what_is_wrong_is_said_and_the_rest_is_done(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("particle/b_preds.h5").write_bytes(b"no HDF5")
+    Path("tomograms/b.mrc").touch()
+    for command in ("semantic-to-centers", "semantic-postprocessing"):
+        assert run(["cryosiam", command, "--config_file", "config.yaml", "-q"]) == 1
+        assert "1 done, 1 failed" in capsys.readouterr().out
+    Path("config.yaml").write_text(TEXT.replace("out_channels", "out_chanels"))
+    assert run(["cryosiam", "semantic-to-centers", "--config_file", "config.yaml"]) == 1
+    assert 'did you mean "parameters.network.out_channels"?' in capsys.readouterr().err
+    assert run(["cryosiam", "semantic-to-centres", "--config_file", "config.yaml"]) == 2
+    assert 'did you mean "semantic-to-centers"?' in capsys.readouterr().err
