@@ -92,7 +92,7 @@ def test_segmentations_and_log_are_octopis_and_verified(here: Path, network, cap
                              "voxel_size": 10.0}  # fmt: skip
     assert log["labels"] == {"ribosome": 1, "apo": 2}
     assert log["model"]["weights"] == [str(here / "best_model.pth")]
-    assert log["parameters"] == {"sw_bs": 4, "overlap": 0.5, "ntta": 4}
+    assert log["parameters"] == {"sw_bs": 1, "overlap": 0.5, "ntta": 4}
     assert log["outputs"] == {"seg_name": "predict", "seg_user_id": "octopi",
                               "seg_session_id": "1"}  # fmt: skip
     assert log["settings"]["preset"] == "octopi"
@@ -190,7 +190,7 @@ def test_more_views_than_octopi_has_are_all_of_them(here: Path, capsys) -> None:
     captured = capsys.readouterr()
     assert "--ntta 12 is more than the 8 views of Octopi" in captured.err
     # Windows of 8 at steps of 4: two, four and three a volume, for each of the views.
-    assert f"{8 * 2 * 4 * 3} passes in batches of 4" in captured.out
+    assert f"{8 * 2 * 4 * 3} passes in batches of 1" in captured.out
 
 
 def test_a_model_without_labels_needs_them_said(here: Path, capsys) -> None:

@@ -291,6 +291,8 @@ def test_regions_of_the_shared_sample_are_octopis(names, expected, corners) -> N
 
 def test_presets_are_known_by_name_and_their_settings_checked() -> None:
     assert Settings.preset("volproc") == Settings()
+    assert PRESETS["octopi"].batch_size == 4
+    assert Settings.preset("octopi", device="cpu").batch_size == 1
     with pytest.raises(ConfigError, match='no preset "octopus": did you mean "octopi"'):
         Settings.preset("octopus")
     with pytest.raises(ConfigError, match=r'tta_grid is "views"\. Choose one of patch, volume'):

@@ -89,7 +89,7 @@ SEGMENT_OPTIONS = (
     ),
     click.option(
         "-swbs", "--batch-size", "--sliding-window-batch-size", type=int,
-        help="Patches that go through the network at once; 1, 4 with Octopi's presets.",
+        help="Patches that go through the network at once; 1, on a GPU 4 with Octopi's presets.",
     ),
     click.option("--device", help="auto (default), cpu, cuda or cuda:N."),
     click.option("--chunks", type=Sizes(), help="Block of one task, z,y,x."),
@@ -280,8 +280,9 @@ def _common_task(config: SegmentConfig, options: dict[str, Any]) -> SegmentTask:
     given = {key: getattr(config, key) for key in SETTINGS if key in config.model_fields_set}
     if options["ntta"] is not None:
         given["tta"] = choose_views(options["ntta"], preset)
-    given |= {"device": config.device, "replace_nonfinite": config.replace_nonfinite}
-    return replace(task, settings=Settings.preset(preset).changed(given))
+    given["replace_nonfinite"] = config.replace_nonfinite
+    settings = Settings.preset(preset, device=config.device).changed(given)
+    return replace(task, settings=settings)
 
 
 def _absolute_list(paths: str) -> str:

@@ -88,8 +88,16 @@ class Settings:
             raise ConfigError(msg)
 
     @classmethod
-    def preset(cls, name: str) -> Settings:
+    def preset(cls, name: str, *, device: str = "auto") -> Settings:
         """Return the settings that a name stands for; see `PRESETS`.
+
+        Parameters
+        ----------
+        name : str
+            Which ones.
+        device : str
+            Where networks will run. On the CPU patches pass one by one: there a batch takes memory
+            and saves no time.
 
         Raises
         ------
@@ -99,7 +107,9 @@ class Settings:
         if name not in PRESETS:
             msg = f'there is no preset "{name}": {nearest(name, PRESETS)}'
             raise ConfigError(msg)
-        return PRESETS[name]
+        found = replace(PRESETS[name], device=device)
+        on_cpu = choose_device(device).type == "cpu"
+        return replace(found, batch_size=1) if on_cpu else found
 
     def changed(self, options: Mapping[str, Any]) -> Settings:
         """Return the settings with some of them replaced.
