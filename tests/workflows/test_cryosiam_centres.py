@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from volproc.cluster.session import ThreadExecutor
 from volproc.core.arrays import Source
 from volproc.core.errors import ConfigError, ExistsError, MissingFileError, ResumeError
 from volproc.core.executor import SerialExecutor
-from volproc.graph.eroded_centres import ErodeWork
+from volproc.graph.eroded_centres import ErodeWork, centres_inside
 from volproc.io.create import create
 from volproc.io.points import read_points
 from volproc.plan.blocks import ChunkGrid
@@ -172,6 +173,37 @@ def test_sizes_in_nm3_and_touching_the_edge(tmp_path: Path) -> None:
         CentresTask(str(tmp_path), (8,), min_size_nm3=5, max_size_nm3=2)
 
 
+def test_a_centre_may_lie_inside_its_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, (6, 11, 9))
+    classes = np.zeros((7, 23, 23), np.uint8)
+    classes[2:5, 3:20, 3:6] = 1  # a U around a cube of its own class
+    classes[2:5, 17:20, 3:20] = 1
+    classes[2:5, 3:20, 17:20] = 1
+    classes[1:6, 7:12, 9:14] = 1
+    write_h5(tmp_path / "a_preds.h5", classes)
+    find_centres(CentresTask(str(tmp_path), (0,)))
+    before = pd.read_csv(tmp_path / "labels_1.csv")
+    find_centres(CentresTask(str(tmp_path), (0,), inside=True, overwrite=True))
+    after = pd.read_csv(tmp_path / "labels_1.csv")
+    eroded = ndimage.binary_erosion(classes == 1, border_value=1)
+    labels, count = ndimage.label(eroded, CUBE)
+    assert count == 2
+    where = ["centroid-0", "centroid-1", "centroid-2"]
+    ball, bent = (1, 0) if labels[3, 9, 11] == 2 else (0, 1)
+    assert after.iloc[ball].to_list() == before.iloc[ball].to_list()
+    middle = before[where].to_numpy(float)[bent]
+    assert labels[tuple(np.rint(middle).astype(int))] != bent + 1
+    places = np.argwhere(labels == bent + 1)
+    nearest = places[((places - middle) ** 2).sum(axis=1).argmin()]
+    assert after[where].to_numpy(float)[bent].tolist() == nearest.tolist()
+    monkeypatch.setattr(centres_inside, "__kwdefaults__", {"max_voxels": 10})
+    task = CentresTask(str(tmp_path), (0,), inside=True, overwrite=True, min_size_nm3=0.0)
+    (entry,) = find_centres(replace(task, voxel_size=10.0)).entries
+    assert "--max-size" in entry.error
+
+
 def test_foreign_and_damaged_files_hurt_nobody_else(tmp_path: Path) -> None:
     for number in range(9):
         write_h5(tmp_path / f"TS_{number}_preds.h5", make_classes(number))
@@ -211,18 +243,17 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_known(
     usual: Callable[..., Any] = ErodeWork.__call__
 
     def count(work: Any, index: Any) -> Any:
-        if len(calls) == 3:
+        if is_killed and len(calls) == 3:
             raise KeyboardInterrupt
         calls.append((work.source.path, index))
         return usual(work, index)
 
+    is_killed = True
     monkeypatch.setattr(ErodeWork, "__call__", count)
     with pytest.raises(KeyboardInterrupt):
         find_centres(task)
     assert not list(tmp_path.glob("labels_*"))
-    monkeypatch.setattr(
-        ErodeWork, "__call__", lambda work, index: calls.append(index) or usual(work, index)
-    )
+    is_killed = False
     find_centres(task)
     assert len(calls) == 4
     for name in "ab":

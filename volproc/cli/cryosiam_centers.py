@@ -84,6 +84,11 @@ def show_tomograms(entries: Sequence[Entry]) -> int:
     help="Largest particle after the erosion, nm³.",
 )
 @click.option(
+    "--inside",
+    is_flag=True,
+    help="Where the mean of a bent particle lies beside it, take its nearest voxel instead.",
+)
+@click.option(
     "--relion",
     default="",
     metavar="FILE.star",
@@ -110,7 +115,9 @@ def semantic_to_centers(config_file: str, **options: Any) -> int:
     show_notes(notes)
     resume = check_resume(options)
     assert settings.prediction_folder is not None  # it was asked for
-    names = ("output", "voxel_size", "min_size_nm3", "max_size_nm3", "relion", "overwrite")
+    names = (
+        "output", "voxel_size", "min_size_nm3", "max_size_nm3", "inside", "relion", "overwrite",
+    )  # fmt: skip
     task = CentresTask(
         settings.prediction_folder,
         settings.least_voxels,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Source
+from volproc.core.errors import PlanError
 from volproc.core.types import Index, Region
 from volproc.graph.components import BlockReport
 from volproc.graph.stored_input import widen
@@ -20,6 +22,9 @@ from volproc.reduce.tables import ObjectTable
 
 CORNERS = 3
 """Connectivity of the objects: faces, edges and corners, 26 neighbours."""
+
+MAX_BOX_VOXELS = 2**27
+"""Largest box of an object that is read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,59 @@ class ErodeWork:
             of_class = kept == number
             scores[of_class] = as_probabilities(found, f"class {number}", region)[of_class]
         return scores
+
+
+def centres_inside(
+    work: ErodeWork, objects: ObjectTable, *, max_voxels: int = MAX_BOX_VOXELS
+) -> npt.NDArray[np.float64]:
+    """Centres of objects, each inside of its object: bent ones have their mean beside them.
+
+    Parameters
+    ----------
+    work : ErodeWork
+        Gives the map in which the objects were found.
+    objects : ObjectTable
+        Whole objects.
+    max_voxels : int
+        Largest box of an object that is read.
+
+    Returns
+    -------
+    centres : ndarray of float64, (n, 3)
+        The mean where the voxel that it lies in is one of the object; else the object's voxel
+        that is nearest to the mean, the first one in raster order where several are.
+
+    Raises
+    ------
+    PlanError
+        If the box of an object is larger.
+
+    Notes
+    -----
+    The box of each object is read by itself, at some ten bytes a voxel.
+    """
+    shape, centres = work.source.shape, objects.centroids.copy()
+    for row, mean in enumerate(objects.centroids):
+        lower, upper = objects.lower[row], objects.upper[row]
+        size = tuple((upper - lower).tolist())
+        if prod(size) > max_voxels:
+            msg = (
+                f"the object with its mean at {mean.round(1).tolist()} has a box of "
+                f"{' × '.join(map(str, size))} voxels, more than the {max_voxels} that are read at "
+                "once. Leave it out by its size (--max-size), or do without a centre inside."
+            )
+            raise PlanError(msg)
+        box = tuple(map(slice, lower.tolist(), upper.tolist()))
+        offset = tuple(lower.tolist())
+        found = label_block(work.read(box), offset=offset, shape=shape, connectivity=CORNERS)
+        # An object is connected within its box, and begins with the same voxel there.
+        number = int(np.searchsorted(found.first, objects.first[row])) + 1
+        places = np.argwhere(found.labels == number)
+        squared = ((places - np.rint(mean - lower)) ** 2).sum(axis=1)
+        if squared.min() > 0:
+            nearest = ((places - (mean - lower)) ** 2).sum(axis=1).argmin()
+            centres[row] = places[nearest] + lower
+    return centres
 
 
 def numbers_in_class(objects: ObjectTable) -> npt.NDArray[np.int64]:

@@ -152,10 +152,10 @@ def _do_one(
         header = open_labels(prediction)
         size = _voxel_size(task, prediction, header)
         watch = of_volume(observe, prediction.name)
-        objects = _find_objects(task, prediction, header, Stages(runner, watch, None))
-        frame = centres_of(
-            objects, task, name=prediction.name, shape=header.source.shape, voxel_size=size
-        )
+        scores = open_probabilities(prediction, task.num_classes, header.source.shape)
+        work = ErodeWork(header.source, statistics_grid(header.source), task.num_classes, scores)
+        objects = _find_objects(task, prediction, work, Stages(runner, watch, None))
+        frame = centres_of(objects, task, work, name=prediction.name, voxel_size=size)
     except ClusterLostError:
         raise  # no tomogram is to blame
     except Exception as error:  # one of many: it is noted, and the others go on
@@ -172,14 +172,11 @@ def _do_one(
 
 
 def _find_objects(
-    task: CentresTask, prediction: Prediction, header: Header, stages: Stages
+    task: CentresTask, prediction: Prediction, work: ErodeWork, stages: Stages
 ) -> ObjectTable:
     """Objects of one tomogram, block by block."""
-    source = header.source
-    grid = statistics_grid(source)
-    scores = open_probabilities(prediction, task.num_classes, source.shape)
-    work = ErodeWork(source, grid, task.num_classes, scores)
-    inputs = [one.identity() for one in (source, *scores)]
+    source, grid = work.source, work.grid
+    inputs = [one.identity() for one in (source, *work.probabilities)]
     mark = fingerprint({"inputs": inputs, "blocks": grid.dask_chunks, "classes": task.num_classes})
     folder = work_folder(task.place / ALL) / Path(prediction.path).name
     sidecars = Sidecars(str(folder), {STAGE: mark}, TABLES)

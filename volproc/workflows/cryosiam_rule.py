@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from volproc.core.errors import ConfigError
-from volproc.core.types import Shape
-from volproc.graph.eroded_centres import numbers_in_class
+from volproc.graph.eroded_centres import ErodeWork, centres_inside, numbers_in_class
 from volproc.io.cryosiam_tables import class_paths, empty_centres
 from volproc.reduce.properties import finish
 from volproc.reduce.tables import ObjectTable
@@ -42,6 +41,8 @@ class CentresTask:
         Å per voxel, whatever the files say.
     min_size_nm3, max_size_nm3 : float
         Bounds of a particle after the erosion, nm³, inclusive.
+    inside : bool
+        Take the voxel of a particle that is nearest to its mean, where the mean lies beside it.
     relion : str
         STAR file for RELION 5 to write beside; empty for none.
     overwrite : bool
@@ -58,6 +59,7 @@ class CentresTask:
     voxel_size: float | None = None
     min_size_nm3: float | None = None
     max_size_nm3: float | None = None
+    inside: bool = False
     relion: str = ""
     overwrite: bool = False
     resume: bool = False
@@ -97,9 +99,9 @@ class CentresTask:
 def centres_of(
     objects: ObjectTable,
     task: CentresTask,
+    work: ErodeWork,
     *,
     name: str,
-    shape: Shape,
     voxel_size: tuple[float, ...] | None = None,
 ) -> pd.DataFrame:
     """Choose the particles among the objects of one tomogram.
@@ -110,10 +112,10 @@ def centres_of(
         All objects of the eroded map, in the order of their first voxels.
     task : CentresTask
         What a particle is.
+    work : ErodeWork
+        What found them; it reads those whose centre shall lie inside.
     name : str
         Tomogram.
-    shape : tuple of int
-        Its size, voxels.
     voxel_size : tuple of float
         Å per voxel, where it is known.
 
@@ -140,14 +142,14 @@ def centres_of(
     if chosen.intensity is not None and len(rows):
         measured = finish(chosen, ["mean_intensity", "max_intensity"])
         scores = measured[["mean_intensity", "max_intensity"]].to_numpy(np.float64).T
-    centroids = chosen.centroids
-    edge = ((chosen.lower == 0) | (chosen.upper == np.array(shape))).any(axis=1)
+    centres = centres_inside(work, chosen) if task.inside else chosen.centroids
+    edge = ((chosen.lower == 0) | (chosen.upper == np.array(work.source.shape))).any(axis=1)
     columns = {
         "tomo": np.full(len(rows), name, object),
         "class_name": np.array([f"class-{value}" for value in classes[rows]], object),
-        "z": centroids[:, 0],
-        "y": centroids[:, 1],
-        "x": centroids[:, 2],
+        "z": centres[:, 0],
+        "y": centres[:, 1],
+        "x": centres[:, 2],
         "score": scores[0],
         "num_voxels": chosen.count,
         "class_value": classes[rows],
