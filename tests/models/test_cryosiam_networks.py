@@ -47,8 +47,8 @@ def test_the_encoder_is_monais(block_type: Any, max_pool: bool) -> None:
     ).eval()  # fmt: skip
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
-            torch.nn.init.uniform_(module.running_mean, -1, 1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            module.register_buffer("running_mean", torch.rand(module.num_features) - 0.5)
+            module.register_buffer("running_var", torch.rand(module.num_features) + 0.5)
     state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
     ours = Encoder(
         2, block_type=block_type, num_layers=[2, 1, 1, 2], num_filters=[2, 3, 4, 5],

@@ -233,7 +233,7 @@ def _read_once(
     head = "semantic_head" if kind == "semantic" else "cnn_head"
     params |= _read_head(opened, head)
     num_channels = _num_channels(opened, head, len(params["head_widths"]))
-    classes = ("background", "intensity")
+    classes: tuple[str, ...] = ("background", "intensity")
     if kind == "semantic":
         params["heads"] = ["semantic", "distance"] if distances else ["semantic"]
         params["activation"] = "sigmoid" if num_channels == 1 else "softmax"
