@@ -292,12 +292,14 @@ def test_small_objects_leave_and_everything_else_stays(
     whole = (tmp_path / "b_preds.h5").read_bytes()
     (tmp_path / "b_preds.h5").write_bytes(whole[:3000])
     files = ("a.mrc", "b.mrc", "c.mrc")
-    task = PostprocessingTask("", ".mrc", str(tmp_path), (-1, 25, -1, 60), files=files)
+    numbers, _ = ndimage.label(classes == 1, CUBE)
+    exact = int(np.bincount(numbers.ravel())[1])  # an object of just this size goes
+    task = PostprocessingTask("", ".mrc", str(tmp_path), (-1, exact, -1, 60), files=files)
     report = postprocess(task)
     assert [entry.status for entry in report.entries] == ["done", "failed", "failed"]
     assert "has no prediction" in report.entries[2].error
     wanted = classes.copy()
-    for value, size in ((1, 25), (3, 60)):
+    for value, size in ((1, exact), (3, 60)):
         labels, _ = ndimage.label(classes == value, CUBE)
         wanted[(np.bincount(labels.ravel()) <= size)[labels] & (labels > 0)] = 0
     assert (wanted != classes).any()
