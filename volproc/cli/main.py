@@ -30,6 +30,7 @@ GOES_ON = {
     "localize": (KEPT, ""),
     "train": (KEPT, "--resume"),
     "create-targets": (KEPT, "--overwrite"),
+    "import": (KEPT, "--resume"),
     "membrane-extract": (KEPT, ""),
     "demo": (ANEW, "--overwrite"),
     "semantic-to-centers": (KEPT, ""),
