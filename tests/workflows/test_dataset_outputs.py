@@ -86,8 +86,14 @@ def test_names_of_inputs_are_those_of_their_files() -> None:
 
 def test_collisions_name_both_inputs_and_count_the_others() -> None:
     refuse_collisions([("a", "x/1.zarr"), ("b", "x/2.zarr"), ("a", "x/1.zarr")])
-    placed = [("a", "x/1.zarr"), ("b", "./x/1.zarr"), ("c", "x/2.zarr"), ("d", "x/2.zarr")]
+    placed = [("a", "x/1.zarr"), ("b", "./x/1.zarr"), ("i/c", "x/2.zarr"), ("j/c", "x/2.zarr")]
     with pytest.raises(ConfigError, match=r"a and b would both be .*; 1 more like these.*{folder}"):
+        refuse_collisions(placed)
+
+
+def test_no_template_tells_inputs_of_one_folder_apart() -> None:
+    placed = [("i/a.mrc", "x/a.zarr"), ("i/a.zarr", "x/a.zarr")]
+    with pytest.raises(ConfigError, match=r"Leave one of them out, or give each an output"):
         refuse_collisions(placed)
 
 

@@ -147,10 +147,10 @@ def refuse_collisions(placed: Iterable[tuple[str, str]]) -> None:
     if twice:
         one, two, output = twice[0]
         more = f"; {len(twice) - 1} more like these" if len(twice) > 1 else ""
-        msg = (
-            f"{one} and {two} would both be written to {output}{more}. Give a template that tells "
-            'them apart, as -o "OUT/{folder}_{name}.zarr".'
-        )
+        cure = "Leave one of them out, or give each an output in a command of its own."
+        if any(Path(a).parent.name != Path(b).parent.name for a, b, _ in twice):
+            cure = 'Give a template that tells them apart, as -o "OUT/{folder}_{name}.zarr".'
+        msg = f"{one} and {two} would both be written to {output}{more}. {cure}"
         raise ConfigError(msg)
 
 
