@@ -1,0 +1,189 @@
+"""Tiles of CryoSiam's networks: those of the whole volume by default, CryoSiam's own on request."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from volproc.core.errors import ConfigError, NonFiniteError, PlanError
+from volproc.core.model import ModelSpec
+from volproc.graph.physical_mask import PhysicalMask
+from volproc.graph.tile_predict import TileJob, describe_tiles, halo_tiles, planned_bytes
+from volproc.io.open import inspect
+from volproc.models.cryosiam import activate, read_cryosiam_spec
+from volproc.models.cryosiam_networks import SEMANTIC
+from volproc.models.loading import load_model, read_spec, save_model
+from volproc.models.networks import build
+from volproc.models.tile_network import choose_labels
+from volproc.models.views import find_views
+from volproc.plan.tiles import QuarterTiles
+from volproc.training.labelled import ArraySource
+
+SAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "peers" / "cryosiam"
+TINY: dict[str, Any] = {
+    "num_layers": [1, 1, 1, 1], "num_filters": [2, 2, 2, 3], "fpn_channels": 2,
+    "projector": [2, 2, 2], "head_widths": [2], "head_kernels": [3, 3],
+    "activation": "softmax", "intensity": [0, 1, 0.5, 0.25],
+}  # fmt: skip
+SHAPE = (8, 100, 16)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """A tiny network with its normalisation adapted to noise."""
+    torch.manual_seed(1)
+    network = build(SEMANTIC, **TINY, num_classes=3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = None
+    with torch.no_grad():
+        network(torch.rand(1, 1, 16, 64, 16))
+    path = tmp_path_factory.mktemp("model") / "tiny.pt"
+    names = ("background", "a", "b")
+    save_model(path, ModelSpec(SEMANTIC, "", (16, 16, 16), names, TINY), network.state_dict())
+    return read_spec(path)
+
+
+@pytest.fixture
+def volume() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).random(SHAPE, np.float32)
+
+
+def run(job: TileJob) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], int]:
+    """Labels and probabilities of a volume, and how many tiles were not computed."""
+    shape = job.source.shape
+    labels = np.full(shape, 0, np.uint8)
+    probabilities = np.zeros((job.spec.num_classes, *shape), np.float32)
+    skipped = 0
+    for index in job.indices():
+        for result in job(index):
+            if result.outputs is None:
+                skipped += 1
+                continue
+            labels[result.region] = result.outputs.labels
+            probabilities[(slice(None), *result.region)] = result.outputs.probabilities
+    return labels, probabilities, skipped
+
+
+def whole(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities that the network gives for the whole volume, its ends continued."""
+    missing = [(0, -n % 8) for n in volume.shape]
+    batch = torch.from_numpy(np.pad(volume, missing, mode="edge"))[None, None]
+    inner = (slice(None), *(slice(0, n) for n in volume.shape))
+    return activate(spec, load_model(spec, "cpu")(batch))[0].numpy()[inner]
+
+
+@pytest.mark.parametrize("core", [16, 50])
+def test_tiles_give_what_the_whole_volume_gives(
+    spec: ModelSpec, volume: npt.NDArray[np.float32], core: int
+) -> None:
+    tiles = halo_tiles(spec, SHAPE, memory_bytes=10**10, device="cpu", core=core)
+    job = pickle.loads(pickle.dumps(TileJob(ArraySource(volume), spec, tiles, 0.4, "cpu")))
+    labels, probabilities, _ = run(job)
+    due = whole(spec, volume)
+    assert due.std() > 0.05
+    assert np.abs(probabilities - due).max() < 1e-5
+    np.testing.assert_array_equal(labels, choose_labels(probabilities, 0.4))
+    assert len(np.unique(labels)) > 1
+    short = replace(job, tiles=replace(tiles, halo=8, core=(8, 16, 16)))
+    assert np.abs(run(short)[1] - due).max() > 1e-4  # a halo is needed
+
+
+def test_views_are_averaged_for_every_cut(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> None:
+    found = []
+    for core in (16, 104):
+        tiles = halo_tiles(spec, SHAPE, memory_bytes=10**10, device="cpu", core=core)
+        job = TileJob(ArraySource(volume), spec, tiles, 0.4, "cpu", views=find_views("octopi4"))
+        found.append(run(job)[1])
+    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(found[0] - whole(spec, volume)).max() > 1e-3
+
+
+def test_tiles_outside_the_mask_are_not_computed(
+    spec: ModelSpec, volume: npt.NDArray[np.float32]
+) -> None:
+    inside = np.zeros((4, 50, 8), np.uint8)
+    inside[:, 20:30] = 1  # 40…59 along y
+    mask = PhysicalMask(ArraySource(inside), SHAPE, "m.h5")
+    tiles = halo_tiles(spec, SHAPE, memory_bytes=10**10, device="cpu", core=16)
+    job = TileJob(ArraySource(volume), spec, tiles, 0.4, "cpu", mask)
+    _, probabilities, skipped = run(job)
+    assert skipped == 7 - 2  # tiles 32…47 and 48…63 are left
+    due = whole(spec, volume)
+    due[:, :, :40] = due[:, :, 60:] = 0
+    assert np.abs(probabilities - due).max() < 1e-5
+
+
+def test_memory_says_how_large_tiles_are(spec: ModelSpec) -> None:
+    large = halo_tiles(spec, (400, 400, 400), memory_bytes=10**12, device="cpu")
+    needed = planned_bytes(spec, large, on_device=False)[0]
+    small = halo_tiles(spec, (400, 400, 400), memory_bytes=needed - 1, device="cpu")
+    assert max(small.core) < max(large.core)
+    assert planned_bytes(spec, small, on_device=False)[0] < needed
+    assert "2.80 voxels through the network" in describe_tiles(
+        spec, replace(large, core=(200, 200, 200), shape=(464, 960, 928)), on_device=False
+    )
+    with pytest.raises(PlanError, match=r"needs .* may be used"):
+        halo_tiles(spec, (400, 400, 400), memory_bytes=1000, device="cpu")
+
+
+def test_bad_numbers_are_refused(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> None:
+    tiles = halo_tiles(spec, SHAPE, memory_bytes=10**10, device="cpu")
+    with pytest.raises(ConfigError, match="a threshold is a probability"):
+        TileJob(ArraySource(volume), spec, tiles, 1.5)
+    with pytest.raises(ConfigError, match="CryoSiam turns nothing"):
+        TileJob(
+            ArraySource(volume), spec, QuarterTiles(SHAPE, (16,) * 3), 0.5, views=find_views("rot4")
+        )
+    with pytest.raises(ConfigError, match="got a core of 0"):
+        halo_tiles(spec, SHAPE, memory_bytes=10**10, core=0)
+    volume[3, 4, 5] = np.nan
+    with pytest.raises(NonFiniteError, match="1 voxels of a tile are NaN"):
+        TileJob(ArraySource(volume), spec, tiles, 0.5, "cpu")((0, 0, 0))
+
+
+def test_what_is_missing_at_the_end_comes_from_the_beginning(
+    spec: ModelSpec, volume: npt.NDArray[np.float32]
+) -> None:
+    tiles = QuarterTiles(SHAPE, (16, 16, 16))
+    _, probabilities, _ = run(TileJob(ArraySource(volume), spec, tiles, 0.4, "cpu"))
+    # The last patch along y begins at 88; z is smaller than a patch: zeros after scaling follow.
+    scaled = ((volume - 0.5) / 0.25)[:, np.arange(88, 104) % 100]
+    patch = np.zeros((16, 16, 16), np.float32)
+    patch[:8] = scaled
+    plain = replace(spec, params={**spec.params, "intensity": None})
+    due = activate(spec, load_model(plain, "cpu")(torch.from_numpy(patch)[None, None]))[0].numpy()
+    given = probabilities[:, :, 92:, :12]
+    assert np.abs(given - due[:, :8, 4:12, :12]).max() < 1e-5
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples of CryoSiam here")
+def test_compatible_tiles_give_cryosiams_files() -> None:
+    spec = read_cryosiam_spec(SAMPLES / "tiny_particles.ckpt", distances=True)
+    source = inspect(SAMPLES / "denoised" / "TS_02.mrc").source
+    address = f"{SAMPLES / 'lamella' / 'TS_02_preds.h5'}:/labels"
+    mask = PhysicalMask(inspect(address).source, source.shape, address)
+    job = TileJob(source, spec, QuarterTiles(source.shape, spec.patch), 0.7, "cpu", mask)
+    with h5py.File(SAMPLES / "particle_internal" / "TS_02_preds.h5") as file:
+        for index in [(0, 1, 0), (1, 2, 1)]:
+            for result in job(index):
+                region = result.region
+                due = [file["labels"][region]]
+                due += [file[name][(slice(None), *region)] for name in ("probs", "distances")]
+                if result.outputs is None:
+                    assert not any(part.any() for part in due)
+                    continue
+                np.testing.assert_array_equal(result.outputs.labels, due[0])
+                # Logits reach 245: float32 on another processor knows no more than 2e-5 of them.
+                assert np.abs(result.outputs.probabilities - due[1]).max() < 3e-5
+                assert result.outputs.distances is not None
+                assert np.abs(result.outputs.distances - due[2]).max() < 3e-5
+                assert due[1].any()
