@@ -11,6 +11,10 @@ COMMANDS = {
         "volproc.cli.cryosiam_postprocessing:semantic_postprocessing",
         "Remove small objects from predictions.",
     ),
+    "semantic-predict": (
+        "volproc.cli.cryosiam_predict:semantic_predict",
+        "Predict masks, classes or candidates of particles.",
+    ),
     "semantic-to-centers": (
         "volproc.cli.cryosiam_centers:semantic_to_centers",
         "Find particle centres in predictions.",

@@ -33,6 +33,7 @@ GOES_ON = {
     "import": (KEPT, "--resume"),
     "membrane-extract": (KEPT, ""),
     "demo": (ANEW, "--overwrite"),
+    "semantic-predict": (KEPT, ""),
     "semantic-to-centers": (KEPT, ""),
     "semantic-postprocessing": (KEPT, ""),
 }

@@ -53,14 +53,13 @@ class PhysicalMask:
             self._refuse()
         if own == self.shape:
             return
-        sizes = (self.voxel_size, self.mask_voxel_size)
-        if sizes[0] is not None and sizes[1] is not None:
-            ratios = [m / v for v, m in zip(*sizes, strict=True)]
+        if self.voxel_size is not None and self.mask_voxel_size is not None:
+            pairs = zip(self.mask_voxel_size, self.voxel_size, strict=True)
+            ratios = [mine / other for mine, other in pairs]
         else:
-            # One voxel size is unknown: voxels of the mask are as many times larger on each axis.
-            ratios = [max(n / m for n, m in zip(self.shape, own, strict=True))] * len(own)
-            smallest = min(n / m for n, m in zip(self.shape, own, strict=True))
-            ratios = [(ratios[0] + smallest) / 2] * len(own)
+            # One size is unknown: voxels of the mask are as many times larger along each axis.
+            given = [n / m for n, m in zip(self.shape, own, strict=True)]
+            ratios = [(min(given) + max(given)) / 2] * len(own)
         for size, count, ratio in zip(self.shape, own, ratios, strict=True):
             if abs(size - count * ratio) > max(ratio, TOLERANCE * size):
                 self._refuse()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ from volproc.plan.tiles import HaloTiles, QuarterTiles, Tile, Tiles, even_core, 
 CORES = (320, 256, 208, 160, 128, 96, 64, 48, 32, 16)
 """Sides of cores that are tried, voxels; the largest whose network fits into memory is taken."""
 
-HOST_COPIES = 3
-"""Arrays of float32 of each output channel of a tile that are in memory at once: summed, on its way
-from the device, and kept."""
+HOST_COPIES = 2
+"""Arrays of float32 of each output channel of what a tile keeps that are in memory at once: as it
+came from the network, and the one that is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class TileJob:
         Tiles that it leaves empty are not computed; outside it all outputs are 0.
     views : tuple of View
         Turned copies that are averaged; with `HaloTiles` only.
+    has_outputs : bool
+        Return probabilities and distances too; without, they have no channel.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class TileJob:
     device: str = "auto"
     mask: PhysicalMask | None = None
     views: tuple[View, ...] = (IDENTITY,)
+    has_outputs: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -160,6 +164,8 @@ class TileJob:
                 for array in (outputs.labels, outputs.probabilities, outputs.distances):
                     if array is not None:
                         array *= inside.astype(array.dtype)
+            if not self.has_outputs:  # what nobody wants need not travel
+                outputs = TileOutputs(outputs.labels, outputs.probabilities[:0].copy(), None)
             results.append(TileResult(tile.keep, outputs, lowest, highest))
         return results
 
@@ -217,7 +223,7 @@ def halo_tiles(
     shape : tuple of int
         Size of the volume, (z, y, x), voxels.
     memory_bytes : int
-        What the network may take, on its device.
+        What the network may take on a GPU, or all together on the CPU.
     device : str
         Where the network runs.
     core : int, optional
@@ -244,7 +250,8 @@ def halo_tiles(
     smallest = 0
     for side in CORES if core is None else (core,):
         tiles = HaloTiles(shape, tuple(even_core(n, side, step) for n in shape), halo, step)
-        needed = planned_bytes(spec, tiles, on_device=on_device)[0]
+        network, host = planned_bytes(spec, tiles, on_device=on_device)
+        needed = network if on_device else network + host
         if needed <= memory_bytes:
             return tiles
         smallest = needed
@@ -269,10 +276,12 @@ def planned_bytes(
     on_device : bool
         Whether the network is on a GPU.
     """
-    largest = tuple(_longest(tiles, axis) for axis in range(len(tiles.shape)))
+    axes = range(len(tiles.shape))
+    largest = tuple(_longest(tiles, axis, "read") for axis in axes)
+    kept = prod(_longest(tiles, axis, "keep") for axis in axes)
     channels = spec.num_classes * len(spec.params.get("heads", ("semantic",)))
     # The voxels as read, scaled, finite or not, and on their way to the device.
-    host = prod(largest) * 4 * (4 + HOST_COPIES * channels)
+    host = 4 * (4 * prod(largest) + HOST_COPIES * channels * kept)
     batch = 2 if isinstance(tiles, QuarterTiles) else 1
     return tile_bytes(spec, largest, batch_size=batch, on_device=on_device), host * batch
 
@@ -292,13 +301,13 @@ def describe_tiles(spec: ModelSpec, tiles: HaloTiles | QuarterTiles, *, on_devic
     )
 
 
-def _longest(tiles: Tiles, axis: int) -> int:
+def _longest(tiles: Tiles, axis: int, part: Literal["read", "keep"]) -> int:
     """Longest side of a tile along an axis; tiles inside are alike."""
     index = [0] * len(tiles.shape)
     sides = []
     for number in range(min(3, tiles.numblocks[axis])):
         index[axis] = number
-        side = tiles[tuple(index)].read[axis]
+        side: slice = getattr(tiles[tuple(index)], part)[axis]
         sides.append(side.stop - side.start)
     return max(sides)
 

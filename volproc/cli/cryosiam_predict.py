@@ -1,0 +1,160 @@
+"""``volproc cryosiam semantic-predict``: a folder of denoised tomograms in, predictions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from volproc.cli.cryosiam_centers import config_option, show_notes, show_tomograms
+from volproc.cli.options import (
+    cluster_options,
+    overwrite_option,
+    quiet_option,
+    run_options,
+    shown_place,
+    write_results,
+)
+
+if TYPE_CHECKING:
+    from volproc.config.cryosiam import CryosiamConfig
+
+
+@click.command("semantic-predict")
+@config_option
+@click.option(
+    "--filename",
+    metavar="NAME",
+    help="Only this tomogram, by its name in data_folder; instead of test_files.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["cryosiam"]),
+    help="CryoSiam's patches and numbers. By default the network gives what it would for the whole "
+    "volume: without seams, and without what wraps around from the opposite face.",
+)
+@click.option(
+    "--device",
+    help="auto, cpu, cuda or cuda:N; by default as gpu_devices says: 0 or an empty list is the "
+    "CPU, another number a GPU if there is one, [N] is cuda:N.",
+)
+@click.option(
+    "--tile",
+    type=click.IntRange(min=1),
+    metavar="VOXELS",
+    help="Largest side of what one pass through the network keeps; by default as memory allows. "
+    "The result does not depend on it.",
+)
+@click.option(
+    "--tta",
+    default="none",
+    show_default=True,
+    help="Views that are averaged: none, rot4, octopi1…octopi8, all16. Not with --compat.",
+)
+@overwrite_option
+@cluster_options
+@quiet_option
+def semantic_predict(config_file: str, filename: str | None, **options: Any) -> int:
+    """Predict lamella masks, classes or candidates of particles with CryoSiam's models.
+
+    Writes <tomogram>_preds.h5 into prediction_folder: labels, and with save_internal_files probs
+    and distances. Where mask_folder has masks, nothing is computed outside them. A tomogram that
+    cannot be read fails alone; those that are done already are not done again.
+    """
+    from volproc.config.cryosiam import read_cryosiam
+    from volproc.workflows.cryosiam_prediction import PredictionTask, predict_tomograms
+
+    settings, notes = read_cryosiam(
+        config_file, "semantic-predict", has_filename=filename is not None
+    )
+    _refuse_postprocessing(settings, config_file)
+    compat, device = options.pop("compat"), options.pop("device")
+    device_notes: list[str] = []
+    if device is None:
+        device, device_notes = pick_device(settings.parameters.gpu_devices)
+    show_notes([*notes, *device_notes, *_changed(settings, is_compatible=compat is not None)])
+    data, network = settings.parameters.data, settings.parameters.network
+    intensity = (data.min, data.max, data.mean, data.std)
+    low, high, mean, deviation = (float(value or 0) for value in intensity)
+    task = PredictionTask(
+        settings.data_folder or "",
+        settings.file_extension or "",
+        settings.prediction_folder or "",
+        settings.trained_model or "",
+        float(network.threshold or 0),
+        (low, high, mean, deviation),
+        mask_folder=settings.mask_folder or "",
+        files=settings.files if filename is None else (filename,),
+        has_outputs=settings.save_internal_files,
+        is_compatible=compat is not None,
+        device=device,
+        core=options.pop("tile"),
+        views=options.pop("tta"),
+        overwrite=options.pop("overwrite"),
+    )
+    with run_options(options) as how:
+        report = predict_tomograms(task, **how)
+    status = show_tomograms(report.entries)
+    computed = sum(done for done, _ in report.num_tiles.values())
+    skipped = sum(left for _, left in report.num_tiles.values())
+    write_results(
+        {
+            "tiles": f"{computed} computed, {skipped} outside the mask",
+            "predictions": shown_place(str(task.target("x").parent)),
+        }
+    )
+    return status
+
+
+def pick_device(given: int | tuple[int, ...] | str | None) -> tuple[str, list[str]]:
+    """Device that ``gpu_devices`` means, and what there is to say of it.
+
+    Parameters
+    ----------
+    given : int, tuple of int, str or None
+        A number of GPUs, their indices, or ``cpu`` and the like.
+
+    Examples
+    --------
+    >>> pick_device(0), pick_device("cpu"), pick_device(None)
+    (('cpu', []), ('cpu', []), ('auto', []))
+    """
+    from volproc.models.devices import choose_device
+
+    if isinstance(given, str):
+        return given, []
+    if given is None:
+        return "auto", []
+    if given in (0, ()):
+        return "cpu", []
+    if choose_device("auto").type != "cuda":
+        return "cpu", [f"gpu_devices is {_listed(given)}, and there is no GPU: the CPU is used"]
+    if isinstance(given, int):
+        more = "one is used by each worker" if given > 1 else ""
+        return "cuda", [f"gpu_devices is {given}: {more}"] if more else []
+    more = f"gpu_devices is {_listed(given)}: the first one is used" if len(given) > 1 else ""
+    return f"cuda:{given[0]}", [more] if more else []
+
+
+def _listed(given: int | tuple[int, ...]) -> str:
+    return str(given) if isinstance(given, int) else str(list(given))
+
+
+def _refuse_postprocessing(settings: CryosiamConfig, where: str) -> None:
+    from volproc.core.errors import ConfigError
+
+    if settings.parameters.network.postprocessing:
+        msg = (
+            f"parameters.network.postprocessing in {where} is True, and this command smooths no "
+            "masks and draws no hulls. Set it to False to get the mask as the network gives it."
+        )
+        raise ConfigError(msg)
+
+
+def _changed(settings: CryosiamConfig, *, is_compatible: bool) -> Iterator[str]:
+    """What is done otherwise than a yaml file says."""
+    if settings.save_original_file_extension:
+        yield "save_original_file_extension is ignored: predictions are HDF5, convert writes MRC"
+    if settings.hyper_parameters.batch_size not in (None, 2 if is_compatible else 1):
+        yield "hyper_parameters.batch_size is ignored: tiles are as large as memory allows"
