@@ -285,8 +285,8 @@ def test_the_cache_keeps_within_its_limit():
     assert cache.num_bytes == 0
 
 
-def test_the_process_has_one_cache_of_256_mib():
-    assert CHUNK_CACHE.max_bytes == 256 * 2**20
+def test_the_process_has_one_cache_of_128_mib():
+    assert CHUNK_CACHE.max_bytes == 128 * 2**20
 
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-CACHE_BYTES = 256 * 2**20
+CACHE_BYTES = 2**27
 """Memory that the cache of one process may take, in bytes."""
 
 

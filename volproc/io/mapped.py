@@ -20,7 +20,7 @@ from volproc.io.create import move_into_place, partial_path, remove
 from volproc.io.fit_dtype import fit_dtype
 from volproc.io.unpack import Packing, map_unpacked
 
-RELEASE_BYTES = 2**28
+RELEASE_BYTES = 2**27
 """Bytes that are read of a map before its pages are given back to the system."""
 
 LARGE_PAGE_BYTES = 2**21
@@ -141,7 +141,7 @@ class MappedSource:
         rows = prod(s.stop - s.start for s in region[1:-1])
         plane_bytes = rows * shape[-1] * self.stored.itemsize
         is_large = prod(shape[-2:]) * self.stored.itemsize > LARGE_PAGE_BYTES
-        budget = RELEASE_BYTES // 16 if is_large else RELEASE_BYTES
+        budget = RELEASE_BYTES // 8 if is_large else RELEASE_BYTES
         step = max(1, budget // plane_bytes)
         first, last = region[0].start, region[0].stop
         for start in range(first, last, step):

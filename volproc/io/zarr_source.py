@@ -34,7 +34,7 @@ class ZarrSource:
 
     Notes
     -----
-    Costs beside the region itself: one decoded chunk, and the cache (256 MiB a process).
+    Costs beside the region itself: one decoded chunk, and the cache (128 MiB a process).
     """
 
     store: Store

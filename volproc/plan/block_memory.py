@@ -11,7 +11,7 @@ from volproc.plan.storage import READING_VOXELS
 BASE_BYTES = 700_000_000
 """Resident size of a worker with torch, Dask and numba loaded, before any block; measured."""
 
-CACHE_BYTES = 2**28
+CACHE_BYTES = 2**27
 """Most that a process keeps of its input: decoded chunks, or mapped pages of a file."""
 
 ALLOCATOR_PART = 0.1
