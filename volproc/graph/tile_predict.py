@@ -277,7 +277,8 @@ def planned_bytes(
         Whether the network is on a GPU.
     """
     axes = range(len(tiles.shape))
-    largest = tuple(_longest(tiles, axis, "read") for axis in axes)
+    depth, height, width = (_longest(tiles, axis, "read") for axis in axes)
+    largest = (depth, height, width)
     kept = prod(_longest(tiles, axis, "keep") for axis in axes)
     channels = spec.num_classes * len(spec.params.get("heads", ("semantic",)))
     # The voxels as read, scaled, finite or not, and on their way to the device.

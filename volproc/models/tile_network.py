@@ -12,7 +12,7 @@ import torch
 
 from volproc.core.errors import NonFiniteError
 from volproc.core.model import ModelSpec
-from volproc.core.types import Region
+from volproc.core.types import ZYX, Region
 from volproc.models.cryosiam import activate, split_outputs
 from volproc.models.cryosiam_layers import scale_intensity
 from volproc.models.loading import load_model
@@ -111,7 +111,7 @@ def predict_tiles(
     for view in views:
         logits, distances = split_outputs(spec, view.inverse(model(view.forward(batch))))
         heads = [activate(spec, logits)] + ([] if distances is None else [distances])
-        found = [[head[i, :, *cut] for head in heads] for i, cut in enumerate(kept)]
+        found = [[head[i][(slice(None), *cut)] for head in heads] for i, cut in enumerate(kept)]
         if sums:
             found = [
                 [a + b for a, b in zip(*two, strict=True)] for two in zip(sums, found, strict=True)
@@ -155,6 +155,6 @@ def choose_labels(
     return labels
 
 
-def tile_bytes(spec: ModelSpec, size: tuple[int, ...], *, batch_size: int, on_device: bool) -> int:
+def tile_bytes(spec: ModelSpec, size: ZYX[int], *, batch_size: int, on_device: bool) -> int:
     """Peak memory of a network on tiles of a size, bytes."""
     return activation_bytes(replace(spec, patch=size), batch_size=batch_size, on_device=on_device)
