@@ -304,3 +304,18 @@ def test_a_map_that_changes_meanwhile_is_an_error(map_path, tmp_path) -> None:
     with pytest.raises(InputChangedError, match="changed while it was read"):
         localize(task_of(map_path, output=str(tmp_path / "picks.csv")), observe=touch)
     assert not (tmp_path / "picks.csv").exists()
+
+
+def test_no_tables_are_kept_of_a_map_that_changes_meanwhile(planes, tmp_path) -> None:
+    work = tmp_path / ".picks.csv.work"
+
+    def touch(event: Event) -> None:
+        if event.kind == "done" and event.stage == "split":
+            assert work.is_dir()
+            os.utime(planes, ns=(1, 1))
+
+    with pytest.raises(InputChangedError, match="changed while it was read"):
+        localize(
+            task_of(planes, voxel_size=10.0, output=str(tmp_path / "picks.csv")), observe=touch
+        )
+    assert not work.exists()

@@ -215,11 +215,12 @@ def localize(
         find = find_regions if rule.method == "watershed" else find_objects
         found = find(source, rule, stages, scores=scores)
         points = points_of(found, rule=rule, voxel_size=size, shape=shape, name=name)
-    refuse_changed(task.open, source)
-    again = open_class_scores(task, classes, volume)
-    if scores is not None and (again is None or again.identity() != scores.identity()):
-        msg = f"the probabilities of {task.address} changed while they were read. Run it again."
-        raise InputChangedError(msg)
+    try:
+        _refuse_changes(task, volume, classes, scores)
+    except InputChangedError:
+        if sidecars is not None:
+            sidecars.remove()  # else an old copy that is put back, dates and all, would get them
+        raise
     paths: list[Path] = []
     if task.output:
         begin_writing(task.output)
@@ -270,6 +271,18 @@ def open_class_scores(
         )
         raise ShapeError(msg)
     return scores
+
+
+def _refuse_changes(
+    task: LocalizeTask, volume: Volume, classes: Mapping[str, int], scores: ClassScores | None
+) -> None:
+    """Refuse a map or probabilities that are not what they were at the beginning."""
+    assert volume.source is not None
+    refuse_changed(task.open, volume.source)
+    again = open_class_scores(task, classes, volume)
+    if scores is not None and (again is None or again.identity() != scores.identity()):
+        msg = f"the probabilities of {task.address} changed while they were read. Run it again."
+        raise InputChangedError(msg)
 
 
 def _check_map(task: LocalizeTask, volume: Volume) -> None:
