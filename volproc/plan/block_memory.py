@@ -8,7 +8,7 @@ from volproc.core.types import Shape
 from volproc.plan.job import Job
 from volproc.plan.storage import READING_VOXELS
 
-BASE_BYTES = 700_000_000
+BASE_BYTES = 780_000_000
 """Resident size of a worker with torch, Dask and numba loaded, before any block; measured."""
 
 CACHE_BYTES = 2**27
