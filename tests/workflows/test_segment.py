@@ -53,7 +53,9 @@ def test_the_class_map_is_that_of_the_lazy_prediction_in_any_format(
     assert sorted(p.name for p in tmp_path.iterdir()) == [file, f"{file}.json"]
 
 
-def test_a_second_run_of_the_same_output_is_refused_while_the_first_is_at_it(make_task) -> None:
+def test_a_second_run_of_the_same_output_is_refused_while_the_first_is_at_it(
+    make_task, monkeypatch
+) -> None:
     task, refused = make_task(), []
 
     def observe(event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,15 +13,21 @@ from typing import TextIO
 
 from volproc.core.errors import ResumeError
 
+PAUSE_S = 0.1
+"""Pause between two looks at a lock that others hold, seconds."""
+
 
 @contextmanager
-def sole_run(path: Path) -> Iterator[None]:
+def sole_run(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of a run's record, so that no second run writes to the same outputs.
 
     Parameters
     ----------
     path : Path
         Its record: ``run.json`` of a dataset.
+    wait_s : float
+        Longest wait for the other run to end, seconds: workers of one that was killed may live
+        on for a while.
 
     Raises
     ------
@@ -32,7 +39,8 @@ def sole_run(path: Path) -> Iterator[None]:
     The system lets go of the lock when its process ends, however that ends. Where the system or
     the disk knows no locks or lets nobody write, there is none; who writes then says so.
     """
-    file = _lock(path.with_name(f".{path.name}.lock"), path) if find_spec("fcntl") else None
+    place = path.with_name(f".{path.name}.lock")
+    file = _lock(place, path, time.monotonic() + wait_s) if find_spec("fcntl") else None
     try:
         yield
     finally:
@@ -41,7 +49,7 @@ def sole_run(path: Path) -> Iterator[None]:
             file.close()
 
 
-def _lock(place: Path, path: Path) -> TextIO | None:
+def _lock(place: Path, path: Path, deadline_s: float) -> TextIO | None:
     import fcntl  # not on every system
 
     while True:
@@ -55,6 +63,9 @@ def _lock(place: Path, path: Path) -> TextIO | None:
             file.seek(0)
             owner = file.read().strip() or "another process"
             file.close()
+            if time.monotonic() < deadline_s:
+                time.sleep(PAUSE_S)
+                continue
             msg = (
                 f"{path} belongs to a run that is under way ({owner}). Wait until it has ended, "
                 "or end it: the same command goes on then."

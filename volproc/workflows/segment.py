@@ -46,6 +46,9 @@ from volproc.workflows.segment_record import describe_run, facts_of, wanted_of
 from volproc.workflows.segment_task import SegmentTask
 from volproc.workflows.unchanged import refuse_changed
 
+WAIT_S = 30.0
+"""Longest wait for another process that writes the same output, seconds."""
+
 SCALING_FILE = "scaling.json"
 """File of a work folder with the statistics of the volume: they are found once a run."""
 
@@ -135,20 +138,20 @@ def segment(
     plan.validate()
     outputs = Outputs(task.addresses, task.stored, volume, spec, task.overwrite)
     description = describe_run(task, _source(volume), specs, plan)
-    if task.resume and outputs.are_finished(wanted_of(volume, description)):
-        record = record_path(task.output)
-        return SegmentReport(
-            task.output,
-            task.probabilities_address,
-            record,
-            plan,
-            len(plan.grid),
-            _maps_of(task),
-            was_finished=True,
-        )
     if task.checksums:
         refuse_checksums(outputs.addresses.values())
-    with sole_run(record_path(task.output)):
+    with sole_run(record_path(task.output), wait_s=WAIT_S):
+        if task.resume and outputs.are_finished(wanted_of(volume, description)):
+            record = record_path(task.output)
+            return SegmentReport(
+                task.output,
+                task.probabilities_address,
+                record,
+                plan,
+                len(plan.grid),
+                _maps_of(task),
+                was_finished=True,
+            )
         outputs.refuse(runner)
         return _run(task, volume, specs, plan, outputs, description, runner, observe)
 
