@@ -44,7 +44,7 @@ def expect_sizes(
     6
     >>> pools = {"gpu": JobPool(jobs=4, walltime_h=1, memory_gib=32)}
     >>> expect_sizes("slurm", pools=pools)
-    CallSizes(num_workers=4, memory_bytes=29377728675)
+    CallSizes(num_workers=4, memory_bytes=29377576304)
     """
     if spec in ("serial", "synchronous"):
         return CallSizes(num_workers or 1, None)

@@ -147,7 +147,7 @@ def middle_region(shape: Shape, patch: Shape, most_patches: int) -> Region:
     Examples
     --------
     >>> middle_region((40, 300, 500), (32, 32, 32), 27)
-    (slice(0, 40, None), slice(86, 214, None), slice(186, 314, None))
+    (slice(0, 40, None), slice(76, 224, None), slice(176, 324, None))
     """
     voxels = most_patches * prod(patch)
     size = list(shape)
