@@ -39,11 +39,11 @@ from volproc.io.open import inspect
 from volproc.reduce.tables import ObjectTable
 from volproc.workflows.cryosiam_rule import ALL, CentresTask, centres_of
 from volproc.workflows.dataset import explain
-from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
 from volproc.workflows.particle_stages import TABLES, Stages
 from volproc.workflows.record import made_so, read_record, record_path, write_record
+from volproc.workflows.sole_run import sole_run
 
 STAGE = "centres"
 

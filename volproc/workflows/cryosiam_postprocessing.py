@@ -33,9 +33,9 @@ from volproc.io.hdf5_change import changed_copy
 from volproc.reduce.components import label_block
 from volproc.reduce.tables import ObjectTable
 from volproc.workflows.dataset import explain
-from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.sole_run import sole_run
 
 STAGE = "postprocessing"
 

@@ -37,9 +37,9 @@ from volproc.models.devices import choose_device, device_bytes
 from volproc.models.views import find_views
 from volproc.plan.tiles import HaloTiles, QuarterTiles
 from volproc.workflows.dataset import explain
-from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.sole_run import sole_run
 
 STAGE = "semantic-predict"
 

@@ -18,7 +18,6 @@ from volproc.core.refusals import explain_refusal
 from volproc.core.types import Index
 from volproc.graph.run import run_stage
 from volproc.io.copick_address import is_copick, parse_copick
-from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.dataset_outputs import (
     input_name,
     named,
@@ -52,6 +51,7 @@ from volproc.workflows.dataset_work import (
 )
 from volproc.workflows.particles import LocalizeTask
 from volproc.workflows.record import made_so, record_path, work_path
+from volproc.workflows.sole_run import sole_run
 
 SMALL_VOXELS = 2**27
 """Voxels up to which a volume is done by one worker, where there are enough volumes for all."""

@@ -34,7 +34,6 @@ from volproc.workflows.checksums import (
     refuse_checksums,
     write_checksums,
 )
-from volproc.workflows.dataset_lock import sole_run
 from volproc.workflows.outputs import STAGE, STORY, Outputs
 from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
@@ -44,6 +43,7 @@ from volproc.workflows.predict_stage import (
 from volproc.workflows.record import record_path, work_path, write_record
 from volproc.workflows.segment_record import describe_run, facts_of, wanted_of
 from volproc.workflows.segment_task import SegmentTask
+from volproc.workflows.sole_run import sole_run
 from volproc.workflows.unchanged import refuse_changed
 
 WAIT_S = 30.0

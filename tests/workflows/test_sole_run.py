@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from volproc.core.errors import ResumeError
-from volproc.workflows.dataset_lock import sole_run
+from volproc.workflows.sole_run import sole_run
 
 HOLD = """
 import sys
 from pathlib import Path
-from volproc.workflows.dataset_lock import sole_run
+from volproc.workflows.sole_run import sole_run
 with sole_run(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
