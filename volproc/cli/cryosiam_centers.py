@@ -37,6 +37,15 @@ def config_option(function: F) -> F:
     )(function)
 
 
+def filename_option(function: F) -> F:
+    """Add ``--filename``."""
+    return click.option(
+        "--filename",
+        metavar="NAME",
+        help="Only this tomogram, by its name in data_folder; instead of test_files.",
+    )(function)
+
+
 def show_notes(notes: Sequence[str]) -> None:
     """Say what of a yaml file is ignored, on stderr."""
     for note in notes:

@@ -6,7 +6,12 @@ from typing import Any
 
 import click
 
-from volproc.cli.cryosiam_centers import config_option, show_notes, show_tomograms
+from volproc.cli.cryosiam_centers import (
+    config_option,
+    filename_option,
+    show_notes,
+    show_tomograms,
+)
 from volproc.cli.options import (
     cluster_options,
     overwrite_option,
@@ -18,11 +23,7 @@ from volproc.cli.options import (
 
 @click.command("semantic-postprocessing")
 @config_option
-@click.option(
-    "--filename",
-    metavar="NAME",
-    help="Only this tomogram, by its name in data_folder; instead of test_files.",
-)
+@filename_option
 @click.option(
     "-o",
     "--output",

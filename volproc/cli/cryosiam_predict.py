@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from volproc.cli.cryosiam_centers import config_option, show_notes, show_tomograms
+from volproc.cli.cryosiam_centers import (
+    config_option,
+    filename_option,
+    show_notes,
+    show_tomograms,
+)
 from volproc.cli.options import (
     cluster_options,
     overwrite_option,
@@ -23,11 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("semantic-predict")
 @config_option
-@click.option(
-    "--filename",
-    metavar="NAME",
-    help="Only this tomogram, by its name in data_folder; instead of test_files.",
-)
+@filename_option
 @click.option(
     "--compat",
     type=click.Choice(["cryosiam"]),

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
 
 from volproc.core.errors import (
     AddressError,
-    ClusterLostError,
     ExistsError,
     InputChangedError,
     VolprocError,
     VoxelSizeError,
 )
-from volproc.core.events import Event, Observer, ignore, of_volume
+from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Shape
 from volproc.graph.components import Collector
@@ -38,9 +36,9 @@ from volproc.io.formats import Header
 from volproc.io.open import inspect
 from volproc.reduce.tables import ObjectTable
 from volproc.workflows.cryosiam_rule import ALL, CentresTask, centres_of
-from volproc.workflows.dataset import explain
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.each_tomogram import do_each_tomogram
 from volproc.workflows.particle_stages import TABLES, Stages
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 from volproc.workflows.sole_run import sole_run
@@ -130,45 +128,30 @@ def find_centres(
     with sole_run(record_path(anchor)):
         found = _Volumes()
         entries = [Entry(one.name, one.path, anchor) for one in predictions]
-        observe(Event("dataset", STAGE, total=len(entries)))
         runner = executor or SerialExecutor()
-        for one, entry in zip(predictions, entries, strict=True):
-            _do_one(task, one, entry, found, runner, observe)
-        observe(Event("done", STAGE))
+        members = {one.path: one for one in predictions}
+
+        def do_one(entry: Entry, watch: Observer) -> None:
+            _do_one(task, members[entry.input], found, runner, watch)
+
+        do_each_tomogram(entries, do_one, stage=STAGE, observe=observe)
         return _write(task, entries, found)
 
 
 def _do_one(
-    task: CentresTask,
-    prediction: Prediction,
-    entry: Entry,
-    found: _Volumes,
-    runner: Executor,
-    observe: Observer,
+    task: CentresTask, prediction: Prediction, found: _Volumes, runner: Executor, observe: Observer
 ) -> None:
-    """Do one tomogram, or note why it failed."""
-    begin_s = perf_counter()
-    try:
-        header = open_labels(prediction)
-        size = _voxel_size(task, prediction, header)
-        watch = of_volume(observe, prediction.name)
-        scores = open_probabilities(prediction, task.num_classes, header.source.shape)
-        work = ErodeWork(header.source, statistics_grid(header.source), task.num_classes, scores)
-        objects = _find_objects(task, prediction, work, Stages(runner, watch, None))
-        frame = centres_of(objects, task, work, name=prediction.name, voxel_size=size)
-    except ClusterLostError:
-        raise  # no tomogram is to blame
-    except Exception as error:  # one of many: it is noted, and the others go on
-        entry.status, entry.error = "failed", explain(error)
-    else:
-        entry.status = "done"
-        found.frames.append(frame)
-        found.inputs[prediction.name] = header.source.identity()
-        if size is not None:
-            found.sizes[prediction.name] = (size, header.source.shape)
-    entry.seconds = round(perf_counter() - begin_s, 3)
-    facts = {"status": entry.status, "time_s": entry.seconds}
-    observe(Event("tomogram", STAGE, text=entry.error, volume=entry.name, facts=facts))
+    """Find the centres of one tomogram."""
+    header = open_labels(prediction)
+    size = _voxel_size(task, prediction, header)
+    scores = open_probabilities(prediction, task.num_classes, header.source.shape)
+    work = ErodeWork(header.source, statistics_grid(header.source), task.num_classes, scores)
+    objects = _find_objects(task, prediction, work, Stages(runner, observe, None))
+    frame = centres_of(objects, task, work, name=prediction.name, voxel_size=size)
+    found.frames.append(frame)
+    found.inputs[prediction.name] = header.source.identity()
+    if size is not None:
+        found.sizes[prediction.name] = (size, header.source.shape)
 
 
 def _find_objects(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.errors import (
-    ClusterLostError,
     ConfigError,
     ExistsError,
     InputChangedError,
 )
-from volproc.core.events import Event, Observer, ignore, of_volume
+from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index
 from volproc.graph.components import Collector
@@ -32,9 +30,9 @@ from volproc.io.cryosiam_files import (
 from volproc.io.hdf5_change import changed_copy
 from volproc.reduce.components import label_block
 from volproc.reduce.tables import ObjectTable
-from volproc.workflows.dataset import explain
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.each_tomogram import do_each_tomogram
 from volproc.workflows.sole_run import sole_run
 
 STAGE = "postprocessing"
@@ -138,21 +136,12 @@ def postprocess(
     if is_elsewhere:
         task.target("").parent.mkdir(parents=True, exist_ok=True)
     removed: dict[str, int] = {}
-    observe(Event("dataset", STAGE, total=len(entries)))
-    for entry in entries:
-        begin_s = perf_counter()
-        try:
-            watch = of_volume(observe, entry.name)
-            removed[entry.name] = _do_one(task, entry.name, executor or SerialExecutor(), watch)
-            entry.status = "done"
-        except ClusterLostError:
-            raise  # no tomogram is to blame
-        except Exception as error:  # one of many: it is noted, and the others go on
-            entry.status, entry.error = "failed", explain(error)
-        entry.seconds = round(perf_counter() - begin_s, 3)
-        facts = {"status": entry.status, "time_s": entry.seconds}
-        observe(Event("tomogram", STAGE, text=entry.error, volume=entry.name, facts=facts))
-    observe(Event("done", STAGE))
+    runner = executor or SerialExecutor()
+
+    def do_one(entry: Entry, watch: Observer) -> None:
+        removed[entry.name] = _do_one(task, entry.name, runner, watch)
+
+    do_each_tomogram(entries, do_one, stage=STAGE, observe=observe)
     return PostprocessingReport(tuple(entries), removed)
 
 

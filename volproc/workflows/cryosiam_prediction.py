@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import psutil
 
 from volproc.core.errors import (
-    ClusterLostError,
     ConfigError,
     ExistsError,
     InputChangedError,
     MissingFileError,
     ShapeError,
 )
-from volproc.core.events import Event, Observer, ignore, of_volume
+from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
@@ -36,9 +34,9 @@ from volproc.models.cryosiam import read_cryosiam_spec, with_intensity
 from volproc.models.devices import choose_device, device_bytes
 from volproc.models.views import find_views
 from volproc.plan.tiles import HaloTiles, QuarterTiles
-from volproc.workflows.dataset import explain
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
+from volproc.workflows.each_tomogram import do_each_tomogram
 from volproc.workflows.sole_run import sole_run
 
 STAGE = "semantic-predict"
@@ -193,23 +191,12 @@ def predict_tomograms(
         _refuse_others(task, spec, entries)
     Path(task.folder).mkdir(parents=True, exist_ok=True)
     num_tiles: dict[str, tuple[int, int]] = {}
-    observe(Event("dataset", STAGE, total=len(entries)))
-    for entry in entries:
-        begin_s = perf_counter()
-        try:
-            if entry.status != "skipped":
-                watch = of_volume(observe, entry.name)
-                runner = executor or SerialExecutor()
-                num_tiles[entry.name] = _do_one(task, spec, entry, runner, watch)
-                entry.status = "done"
-        except ClusterLostError:
-            raise  # no tomogram is to blame
-        except Exception as error:  # one of many: it is noted, and the others go on
-            entry.status, entry.error = "failed", explain(error)
-        entry.seconds = round(perf_counter() - begin_s, 3)
-        facts = {"status": entry.status, "time_s": entry.seconds}
-        observe(Event("tomogram", STAGE, text=entry.error, volume=entry.name, facts=facts))
-    observe(Event("done", STAGE))
+    runner = executor or SerialExecutor()
+
+    def do_one(entry: Entry, watch: Observer) -> None:
+        num_tiles[entry.name] = _do_one(task, spec, entry, runner, watch)
+
+    do_each_tomogram(entries, do_one, stage=STAGE, observe=observe)
     return PredictionReport(tuple(entries), num_tiles)
 
 
