@@ -66,6 +66,11 @@ def test_a_loaded_model_computes_what_was_saved(path: Path) -> None:
 def test_a_model_is_loaded_once_per_description_and_device(path: Path, spec: ModelSpec) -> None:
     first = load_model(read_spec(path), "cpu")
     assert load_model(read_spec(path), torch.device("cpu")) is first
+    other = load_model(read_spec(path), "cpu", precision=torch.bfloat16)
+    assert other.network is first.network
+    batch = torch.randn(1, 1, 4, 6, 8)
+    assert not torch.equal(other(batch), first(batch))  # it computes with what was asked for
+    assert load_model(read_spec(path), "cpu", precision=torch.float32) is first
     save_model(path, spec, build("unet3d", **PARAMS).state_dict())
     assert load_model(read_spec(path), "cpu") is not first
 

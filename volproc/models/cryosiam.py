@@ -29,7 +29,7 @@ from volproc.models.cryosiam_checkpoint import (
 from volproc.models.cryosiam_layers import EXPANSION
 from volproc.models.cryosiam_networks import DENOISER, SEMANTIC
 from volproc.models.octopi_config import name_channels
-from volproc.models.weights import due_shapes, hash_file, stamp_file
+from volproc.models.weights import due_shapes, finite_floats, hash_file, stamp_file
 
 logger = logging.getLogger(__name__)
 
@@ -130,14 +130,7 @@ def read_cryosiam_weights(path: Path, spec: ModelSpec) -> dict[str, torch.Tensor
     due = due_shapes(spec)
     _check_fit(due, opened)
     needed = {name: opened.state[name] for name in due}
-    for name, value in needed.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            msg = (
-                f"{full_name(name)} in {path} is not finite: the training has diverged. Use a "
-                "checkpoint of an earlier epoch."
-            )
-            raise ModelError(msg)
-    return {n: v.float() if v.is_floating_point() else v for n, v in needed.items()}
+    return finite_floats(needed, path, name_in_file=full_name)
 
 
 def with_intensity(
@@ -195,15 +188,18 @@ def activate(spec: ModelSpec, logits: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     spec : ModelSpec
-        From `read_cryosiam_spec`.
+        From `read_cryosiam_spec` or `read_cryosiam_denoiser`.
     logits : tensor of float32, (b, classes, z, y, x)
         From `split_outputs`.
 
     Returns
     -------
     probabilities : tensor of float32, (b, c, z, y, x)
-        One channel, the foreground, where the checkpoint has one; else one per class.
+        One channel, the foreground, where the checkpoint has one; else one per class. Of a
+        denoiser the intensity, as it is.
     """
+    if spec.architecture == DENOISER:
+        return logits[:, 1:]
     if spec.params["activation"] == "sigmoid":
         return torch.sigmoid(logits[:, 1:])
     return torch.softmax(logits, dim=1)

@@ -190,7 +190,9 @@ def read_weights(address: str | Path) -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in state.items()}
 
 
-def load_model(spec: ModelSpec, device: str | torch.device = "auto") -> LoadedModel:
+def load_model(
+    spec: ModelSpec, device: str | torch.device = "auto", *, precision: torch.dtype | None = None
+) -> LoadedModel:
     """Load a model, once per description and device in a process.
 
     Parameters
@@ -199,11 +201,14 @@ def load_model(spec: ModelSpec, device: str | torch.device = "auto") -> LoadedMo
         From `read_spec`.
     device : str or torch.device
         See `volproc.models.devices.choose_device`.
+    precision : torch.dtype or None
+        What it computes with; by default what suits the device, which is less than float32 on
+        most GPUs.
 
     Returns
     -------
     model : LoadedModel
-        The same object for the same arguments.
+        With the same network for the same description and device.
 
     Raises
     ------
@@ -218,7 +223,8 @@ def load_model(spec: ModelSpec, device: str | torch.device = "auto") -> LoadedMo
     """
     chosen = choose_device(str(device))
     with _LOCK:  # two threads of a worker must not load the same model at once
-        return _load_once(spec.fingerprint(), str(chosen), _Uncompared(spec))
+        model = _load_once(spec.fingerprint(), str(chosen), _Uncompared(spec))
+    return model if precision in (None, model.precision) else replace(model, precision=precision)
 
 
 _LOCK = Lock()

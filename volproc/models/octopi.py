@@ -18,6 +18,7 @@ from volproc.models.weights import (
     check_state,
     describe_content,
     due_shapes,
+    finite_floats,
     hash_file,
     load_safely,
     stamp_file,
@@ -146,14 +147,7 @@ def read_octopi_weights(path: Path) -> dict[str, torch.Tensor]:
     if len(plain) < len(state):
         msg = f"{path} holds weights twice, with and without {WRAPPERS}. Save the network once."
         raise ModelError(msg)
-    for name, value in plain.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            msg = (
-                f"{name} in {path} is not finite: the training has diverged. Use weights of an "
-                "earlier epoch."
-            )
-            raise ModelError(msg)
-    return {n: v.float() if v.is_floating_point() else v for n, v in plain.items()}
+    return finite_floats(plain, path)
 
 
 def find_octopi_model(address: Path) -> tuple[Path, Path] | None:

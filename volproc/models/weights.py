@@ -136,6 +136,35 @@ def check_state(state: Any, path: Path) -> None:
         raise ModelError(msg)
 
 
+def finite_floats(
+    state: Mapping[str, torch.Tensor], path: Path, *, name_in_file: Callable[[str], str] = str
+) -> dict[str, torch.Tensor]:
+    """Return weights in float32, counts as they are; refuse those that are no numbers.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        Weights by name.
+    path : Path
+        Their file, which errors name.
+    name_in_file : callable
+        From a name to what the file calls it.
+
+    Raises
+    ------
+    ModelError
+        If a weight is NaN or infinite.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            msg = (
+                f"{name_in_file(name)} in {path} is not finite: the training has diverged. Use a "
+                "checkpoint of an earlier epoch."
+            )
+            raise ModelError(msg)
+    return {n: v.float() if v.is_floating_point() else v for n, v in state.items()}
+
+
 def due_shapes(spec: ModelSpec) -> dict[str, torch.Size]:
     """Shapes of the weights that a description asks for, by name; no memory is taken for them.
 
