@@ -126,7 +126,7 @@ def predict_tiles(
 
 
 def choose_labels(
-    probabilities: npt.NDArray[np.float32], threshold: float
+    probabilities: npt.NDArray[np.float32], threshold: float | Sequence[float]
 ) -> npt.NDArray[np.uint8]:
     """Turn probabilities into classes by CryoSiam's rule.
 
@@ -135,21 +135,24 @@ def choose_labels(
     probabilities : ndarray of float32, (c, z, y, x)
         One channel: class 1 is where it is above the threshold. More: the largest of those that
         are not below it, the first one of equals, and the background where none is left.
-    threshold : float
-        In 0…1.
+    threshold : float or sequence of float
+        In 0…1; one for all channels, or one each.
 
     Examples
     --------
     >>> p = np.array([[0.3, 0.2], [0.3, 0.1], [0.4, 0.7]], np.float32).reshape(3, 1, 1, 2)
     >>> choose_labels(p, 0.5).tolist(), choose_labels(p[2:], 0.5).tolist()
     ([[[0, 2]]], [[[0, 1]]])
+    >>> choose_labels(p, (0.5, 0.2, 0.8)).tolist()
+    [[[1, 0]]]
     """
+    least = np.broadcast_to(np.asarray(threshold, np.float64), len(probabilities)).tolist()
     if len(probabilities) == 1:
-        return (probabilities[0] > threshold).astype(np.uint8)
+        return (probabilities[0] > least[0]).astype(np.uint8)
     labels = np.zeros(probabilities.shape[1:], np.uint8)
-    best = np.where(probabilities[0] < threshold, np.float32(0), probabilities[0])
+    best = np.where(probabilities[0] < least[0], np.float32(0), probabilities[0])
     for number, channel in enumerate(probabilities[1:], 1):
-        is_better = (channel >= threshold) & (channel > best)
+        is_better = (channel >= least[number]) & (channel > best)
         labels[is_better] = number
         best[is_better] = channel[is_better]
     return labels
