@@ -26,7 +26,7 @@ import volproc
 from benchmarks.harness import ROOT, Case, Contender, compare, run
 from benchmarks.label_blocks import LabelCase, blobs
 from volproc.core.volume import Volume
-from volproc.graph.layers import iterate_chunks
+from volproc.graph.chunks import iterate_chunks
 from volproc.io.create import create, write_whole
 
 try:

@@ -19,8 +19,8 @@ from scipy import ndimage as ndi
 
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.volume import Volume
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.label import label
-from volproc.graph.layers import iterate_chunks
 from volproc.graph.save import save
 from volproc.io.open import open_
 

@@ -12,8 +12,8 @@ import pytest
 
 import volproc
 from volproc.core.errors import ShapeError
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.label_stage import Stage, beside, check_labels
-from volproc.graph.layers import iterate_chunks
 from volproc.graph.lookup import LookupFiles
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from functools import partial
-from operator import attrgetter
 
 import dask
 import dask.array as da
@@ -15,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volproc.core.errors import ShapeError
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.layers import (
     TaskLayer,
     array_of,
-    iterate_chunks,
     new_array,
     new_data,
     new_task,
@@ -31,16 +30,6 @@ from volproc.graph.layers import (
 )
 
 CUTS = ((2, 3), (7,), (5, 1, 5))
-
-
-def test_chunks_tile_the_array_in_raster_order() -> None:
-    seen = np.zeros((5, 7, 11), int)
-    chunks = list(iterate_chunks(CUTS))
-    for chunk in chunks:
-        seen[chunk.region] += 1
-        assert chunk.offset == tuple(map(attrgetter("start"), chunk.region))
-    assert (seen == 1).all()
-    assert [c.index for c in chunks] == sorted(c.index for c in chunks)
 
 
 @given(st.integers(1, 70), st.integers(2, 5))

@@ -13,7 +13,7 @@ import pytest
 from volproc.core.errors import ConfigError, ExistsError, FormatError, MissingFileError
 from volproc.core.points import Points
 from volproc.core.volume import Volume
-from volproc.graph.layers import iterate_chunks
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.localize import localize
 from volproc.graph.save import aligned, save
 from volproc.graph.write_chunks import writing

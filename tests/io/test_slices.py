@@ -13,9 +13,10 @@ from PIL import Image
 from volproc.core.errors import AddressError, FormatError, MissingFileError
 from volproc.core.types import whole
 from volproc.io.create import create
+from volproc.io.file_names import natural_key
 from volproc.io.formats import Header, Selection, find_format
 from volproc.io.open import inspect, open_
-from volproc.io.slices import NUM_CHECKED, Slices, find_slices, natural_key
+from volproc.io.slices import NUM_CHECKED, Slices, find_slices
 from volproc.testing.readers import OpenSource, ReaderTests
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "images2d" / "dsb2018"

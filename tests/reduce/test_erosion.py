@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from volproc.core.errors import ConfigError, DtypeError
-from volproc.graph.stored_input import widen
+from volproc.graph.chunks import widen
 from volproc.reduce.erosion import byte_classes, erode_classes
 
 

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError, VoxelSizeError
 from volproc.core.types import Shape, axis_names
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """A lazy array that is made when it is first asked for, since Dask takes long to import."""
+
+    shape: Shape
+    """Size, channels included."""
+
+    dtype: np.dtype[Any]
+    """Type of the voxels."""
+
+    make: Callable[[], da.Array]
+    """Makes the array; it can be pickled."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, that of the channels included."""
+        return len(self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +67,7 @@ class Volume:
 
     Examples
     --------
+    >>> import dask.array as da
     >>> volume = Volume(da.zeros((4, 5, 6)), voxel_size=(10.0, 10.0, 10.0), name="empty")
     >>> volume.shape, volume.voxel_size
     ((4, 5, 6), (10.0, 10.0, 10.0))
@@ -57,18 +80,23 @@ class Volume:
     address: str = ""
     source: Source | None = None
     channels: tuple[str, ...] = ()
+    _unmade: Unmade | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        ndim = self.data.ndim - bool(self.channels)
+        if isinstance(self.data, Unmade):
+            object.__setattr__(self, "_unmade", self.data)
+            object.__delattr__(self, "data")  # the next to read it calls `__getattr__`
+        array = self._array
+        ndim = array.ndim - bool(self.channels)
         if ndim not in (2, 3):
             msg = (
-                f"a volume has axes (z, y, x) or (y, x), got an array of shape {self.data.shape}. "
+                f"a volume has axes (z, y, x) or (y, x), got an array of shape {array.shape}. "
                 "Select one channel and one time point first."
             )
             raise ShapeError(msg)
-        if self.channels and len(self.channels) != self.data.shape[0]:
+        if self.channels and len(self.channels) != array.shape[0]:
             msg = (
-                f"{len(self.channels)} channel names for an array of shape {self.data.shape}. "
+                f"{len(self.channels)} channel names for an array of shape {array.shape}. "
                 "Give one name per index of the first axis."
             )
             raise ShapeError(msg)
@@ -77,15 +105,30 @@ class Volume:
         origin = self.origin or (0.0,) * ndim
         object.__setattr__(self, "origin", tuple(float(v) for v in origin))
 
+    if not TYPE_CHECKING:  # for which every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            unmade = self._unmade if name == "data" else None
+            if unmade is None:  # no such name; or another thread has just made the array
+                return object.__getattribute__(self, name)
+            object.__setattr__(self, "data", unmade.make())
+            object.__setattr__(self, "_unmade", None)
+            return object.__getattribute__(self, "data")
+
+    @property
+    def _array(self) -> da.Array | Unmade:
+        """What has shape and type."""
+        return self._unmade or self.data
+
     @property
     def shape(self) -> Shape:
         """Size in voxels, without the channel axis."""
-        return tuple(self.data.shape[bool(self.channels) :])
+        return tuple(self._array.shape[bool(self.channels) :])
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the voxels."""
-        return self.data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:

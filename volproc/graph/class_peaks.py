@@ -11,12 +11,12 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed
-
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.points import Points, concat_points
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
-from volproc.graph.layers import Graph, iterate_chunks, new_value, tree
+from volproc.graph.chunks import iterate_chunks
+from volproc.graph.layers import Graph, new_value, tree
 from volproc.graph.particles import ParticleRule
 from volproc.graph.scratch import Scratch
 from volproc.graph.stored_input import StoredInput, store_input

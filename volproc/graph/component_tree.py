@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 
 from volproc.core.types import Index
+from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.component_ids import (
     count_of,
     hand_down,
@@ -24,17 +25,7 @@ from volproc.graph.component_ids import (
     rank_layer,
 )
 from volproc.graph.components import LabelChunk, Measure, join_blocks
-from volproc.graph.layers import (
-    Chunk,
-    Graph,
-    iterate_chunks,
-    listed,
-    new_task,
-    ref,
-    refs,
-    unique_name,
-    without_collector,
-)
+from volproc.graph.layers import Graph, listed, new_task, ref, refs, unique_name, without_collector
 from volproc.graph.scratch import Scratch
 from volproc.io.run_files import RunFiles
 from volproc.io.scratch_tables import ScratchTables

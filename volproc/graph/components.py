@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index, Shape
+from volproc.graph.chunks import Chunk
 from volproc.graph.component_ids import Joined, Luts, keep
-from volproc.graph.layers import Chunk
 from volproc.graph.scratch import Scratch, ScratchUse, use_scratch
 from volproc.io.run_files import RunFiles
 from volproc.io.scratch_tables import ScratchTables

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from volproc.core.arrays import Source
 from volproc.core.types import Region
 from volproc.core.volume import Volume
-from volproc.graph.layers import Chunk, Graph, array_of, iterate_chunks, new_array, unique_name
+from volproc.graph.chunks import Chunk, iterate_chunks
+from volproc.graph.layers import Graph, array_of, new_array, unique_name
 from volproc.graph.scratch import Scratch
 from volproc.graph.stored_input import store_input
 from volproc.io.chunk_files import ChunkFiles

@@ -7,12 +7,11 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
-
 from volproc.core.arrays import Source
 from volproc.core.errors import PlanError
 from volproc.core.types import Index, Region
+from volproc.graph.chunks import widen
 from volproc.graph.components import BlockReport
-from volproc.graph.stored_input import widen
 from volproc.plan.blocks import ChunkGrid
 from volproc.reduce.components import label_block
 from volproc.reduce.erosion import EROSION_HALO, byte_classes, erode_classes

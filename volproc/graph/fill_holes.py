@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index
+from volproc.graph.chunks import Chunk, Cuts
 from volproc.graph.label_stage import Lazy, Stage, check_labels, like
-from volproc.graph.layers import Chunk, Cuts, new_task, ref, refs
+from volproc.graph.layers import new_task, ref, refs
 from volproc.graph.lookup import LookupFiles
 from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.types import Index, Region
-from volproc.graph.layers import iterate_chunks
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.settle import ThreadExecutor, settle
 from volproc.io.chunk_files import ChunkFiles, write_array
 from volproc.reduce.forest import COST, UNREACHED, begin_costs, lower_costs, trace_block

@@ -16,10 +16,10 @@ from dask.delayed import Delayed
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.core.types import Index, region_shape
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk
 from volproc.graph.component_ids import Luts
 from volproc.graph.component_tree import ComponentTasks, components_of
 from volproc.graph.layers import (
-    Chunk,
     array_of,
     new_array,
     new_task,

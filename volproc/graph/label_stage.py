@@ -17,11 +17,10 @@ import numpy.typing as npt
 from volproc.core.errors import ShapeError, VolprocError
 from volproc.core.types import Index
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.layers import (
-    Chunk,
     Graph,
     array_of,
-    iterate_chunks,
     new_array,
     new_data,
     new_task,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import accumulate, product
 from typing import Any
 from uuid import uuid4
 
@@ -17,40 +15,12 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from volproc.core.errors import ShapeError
-from volproc.core.types import Index, Region, Shape
 from volproc.core.volume import Volume
-
-Cuts = tuple[tuple[int, ...], ...]
-"""Sizes of the chunks along each axis."""
+from volproc.graph.chunks import Cuts
 
 Graph = dict[Any, Any]
 """Keys and tasks. A task is what `new_task` makes, or a tuple of a callable and its arguments,
 which may be keys; Dask converts tuples, which takes longer than making them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One chunk of a lazy array."""
-
-    index: Index
-    region: Region
-
-    @property
-    def offset(self) -> Shape:
-        """First voxel."""
-        return tuple(s.start for s in self.region)
-
-
-def iterate_chunks(cuts: Cuts) -> Iterator[Chunk]:
-    """Chunks in raster order.
-
-    >>> [chunk.offset for chunk in iterate_chunks(((2, 1), (4,)))]
-    [(0, 0), (2, 0)]
-    """
-    # all chunks of one layer share its slice: a graph of many chunks is planned in half the time
-    spans = [list(map(slice, accumulate((0, *cut[:-1])), accumulate(cut))) for cut in cuts]
-    indices = product(*(range(len(cut)) for cut in cuts))
-    yield from map(Chunk, indices, product(*spans))
 
 
 def unique_name(stage: str) -> str:

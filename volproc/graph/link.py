@@ -16,15 +16,8 @@ from dask.delayed import Delayed
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.types import Index
 from volproc.core.volume import Volume
-from volproc.graph.layers import (
-    Chunk,
-    Graph,
-    array_of,
-    iterate_chunks,
-    new_array,
-    tree,
-    unique_name,
-)
+from volproc.graph.chunks import Chunk, iterate_chunks
+from volproc.graph.layers import Graph, array_of, new_array, tree, unique_name
 from volproc.graph.link_slabs import (
     LinkJob,
     fill_chunk,

@@ -11,32 +11,14 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed
-
 from volproc.core.errors import ShapeError
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
-from volproc.graph.class_peaks import localize_peaks
+from volproc.graph.chunks import Chunk, iterate_chunks, widen
 from volproc.graph.component_tree import components_of
 from volproc.graph.components import objects_of
 from volproc.graph.label import check_mask
-from volproc.graph.layers import (
-    Chunk,
-    Graph,
-    iterate_chunks,
-    new_array,
-    new_value,
-    tree,
-    unique_name,
-)
-from volproc.graph.particle_blocks import (
-    Found,
-    finish_regions,
-    merge_found,
-    narrow_block,
-    open_block,
-    share_objects,
-    split_objects,
-)
+from volproc.graph.layers import Graph, new_array, new_value, tree, unique_name
 from volproc.graph.particles import (
     MAX_OBJECT_VOXELS,
     Method,
@@ -46,11 +28,22 @@ from volproc.graph.particles import (
     points_of,
 )
 from volproc.graph.scratch import Scratch
-from volproc.graph.stored_input import touched_chunks, widen
+from volproc.graph.stored_input import touched_chunks
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.centres_watershed import OPENING_HALO, class_boxes, merge_boxes
 from volproc.reduce.objects import measure_block
 from volproc.reduce.tables import ObjectTable, merge_tables
+
+from volproc.graph.class_peaks import localize_peaks
+from volproc.graph.particle_blocks import (
+    Found,
+    finish_regions,
+    merge_found,
+    narrow_block,
+    open_block,
+    share_objects,
+    split_objects,
+)
 
 
 def localize(

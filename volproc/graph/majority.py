@@ -13,8 +13,9 @@ from dask.delayed import Delayed
 
 from volproc.core.types import Index
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk
 from volproc.graph.label_stage import Lazy, Stage, beside, check_labels, like
-from volproc.graph.layers import Chunk, new_task, ref
+from volproc.graph.layers import new_task, ref
 from volproc.graph.lookup import LookupFiles
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.components import relabel

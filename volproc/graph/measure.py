@@ -15,11 +15,10 @@ from dask.delayed import Delayed
 from volproc.core.errors import ShapeError, VoxelSizeError
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.layers import (
-    Chunk,
     Graph,
     array_of,
-    iterate_chunks,
     listed,
     new_task,
     new_value,

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from volproc.core.errors import PlanError
 from volproc.core.types import Region, Shape, region_shape
+from volproc.graph.chunks import widen
 from volproc.graph.particles import ParticleRule, table_value
-from volproc.graph.stored_input import widen
 from volproc.reduce.centres_watershed import (
     BYTES_A_BOX_VOXEL,
     OPENING_HALO,

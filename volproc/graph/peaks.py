@@ -16,9 +16,10 @@ from volproc.core.errors import ShapeError
 from volproc.core.points import Points
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
-from volproc.graph.layers import Graph, array_of, iterate_chunks, new_value, tree, unique_name
+from volproc.graph.chunks import iterate_chunks, widen
+from volproc.graph.layers import Graph, array_of, new_value, tree, unique_name
 from volproc.graph.scratch import Scratch
-from volproc.graph.stored_input import store_input, widen
+from volproc.graph.stored_input import store_input
 from volproc.reduce.peaks import (
     PeakRule,
     PeakTable,

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import dask.array as da
 import numpy as np
-
 from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
 from volproc.graph.block_predict import predict_block
-from volproc.graph.layers import Graph, array_of, iterate_chunks, new_array, tree, unique_name
+from volproc.graph.chunks import iterate_chunks
+from volproc.graph.layers import Graph, array_of, new_array, tree, unique_name
 from volproc.graph.predict_job import PredictJob, Product
 from volproc.graph.scaling import ScalingRule, lazy_scaling
 from volproc.graph.scratch import Scratch

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from volproc.core.errors import ConfigError
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.label_stage import Lazy, check_labels, noted
-from volproc.graph.layers import Chunk, Graph, iterate_chunks, new_array, unique_name
+from volproc.graph.layers import Graph, new_array, unique_name
 from volproc.reduce.rescaling import Method, as_factors, cell_cuts, enlarge_labels, shrink_labels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volproc.core.arrays import Source
 from volproc.core.errors import ModelError, NonFiniteError
@@ -13,7 +13,7 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Region
-from volproc.graph.layers import Graph, iterate_chunks, tree
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.run import run_stage
 from volproc.models.normalization import Scaling
 from volproc.plan.blocks import ChunkGrid
@@ -27,6 +27,9 @@ from volproc.reduce.percentiles import (
     refine_block,
 )
 from volproc.reduce.statistics import Moments, merge_moments, moments_block
+
+if TYPE_CHECKING:
+    from volproc.graph.layers import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def lazy_scaling(
     root : key
         Gives a `Scaling`.
     """
+    from volproc.graph.layers import tree  # Dask, of which `statistics_grid` needs nothing
+
     grid = statistics_grid(source)
     blocks = [c.region for c in iterate_chunks(grid.dask_chunks)]
     tasks: Graph = {}

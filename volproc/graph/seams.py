@@ -11,15 +11,8 @@ from dask.delayed import Delayed
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.types import Shape, axis_names
 from volproc.core.volume import Volume
-from volproc.graph.layers import (
-    Cuts,
-    Graph,
-    array_of,
-    iterate_chunks,
-    new_value,
-    tree,
-    unique_name,
-)
+from volproc.graph.chunks import Cuts, iterate_chunks
+from volproc.graph.layers import Graph, array_of, new_value, tree, unique_name
 from volproc.reduce.seam_judgement import judge_seams
 from volproc.reduce.seam_report import SeamRule
 from volproc.reduce.seams import (

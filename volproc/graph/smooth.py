@@ -14,8 +14,8 @@ import numpy.typing as npt
 from volproc.core.errors import ConfigError
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk
 from volproc.graph.label_stage import Lazy, Stage, check_labels, like
-from volproc.graph.layers import Chunk
 from volproc.graph.lookup import LookupFiles
 from volproc.io.chunk_files import ChunkFiles
 from volproc.reduce.numbering import (

@@ -15,8 +15,9 @@ from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.label import label_type
-from volproc.graph.layers import Graph, array_of, iterate_chunks, new_array, tree, unique_name
+from volproc.graph.layers import Graph, array_of, new_array, tree, unique_name
 from volproc.graph.scratch import Scratch
 from volproc.graph.stitch_blocks import (
     Segment,

@@ -9,7 +9,8 @@ import dask.array as da
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.core.types import Shape, axis_names
 from volproc.core.volume import Volume
-from volproc.graph.layers import Cuts, array_of
+from volproc.graph.chunks import Cuts
+from volproc.graph.layers import array_of
 from volproc.reduce.stitching_grid import OverlapGrid
 
 Chunks = Sequence[int | Sequence[int]]

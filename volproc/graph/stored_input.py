@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Source
-from volproc.core.types import Index, Region, Shape
+from volproc.core.types import Index, Region
 from volproc.core.volume import Volume
-from volproc.graph.layers import Cuts, Graph, array_of, iterate_chunks
+from volproc.graph.chunks import Cuts, iterate_chunks
+from volproc.graph.layers import Graph, array_of
 from volproc.graph.scratch import Scratch
 from volproc.io.chunk_files import ChunkFiles
 
@@ -84,18 +85,6 @@ def touched_chunks(cuts: Cuts, region: Region) -> list[Index]:
         edges = [0, *accumulate(cut)]
         spans.append(range(bisect_right(edges, side.start) - 1, bisect_right(edges, side.stop - 1)))
     return list(product(*spans))
-
-
-def widen(region: Region, halo: int, shape: Shape) -> Region:
-    """Region with a halo, as far as the volume goes.
-
-    >>> widen((slice(0, 4), slice(4, 6)), 2, (9, 7))
-    (slice(0, 6, None), slice(2, 7, None))
-    """
-    return tuple(
-        slice(max(0, side.start - halo), min(size, side.stop + halo))
-        for side, size in zip(region, shape, strict=True)
-    )
 
 
 def _write(files: ChunkFiles, index: Index, chunk: npt.NDArray[Any]) -> None:

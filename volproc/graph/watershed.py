@@ -12,16 +12,9 @@ import numpy.typing as npt
 
 from volproc.core.errors import ConfigError, PlanError, ShapeError, nearest
 from volproc.core.volume import Volume
+from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.forest import ForestJob, begin, join_trees, paint, solve, trace
-from volproc.graph.layers import (
-    Chunk,
-    Graph,
-    array_of,
-    iterate_chunks,
-    new_array,
-    tree,
-    unique_name,
-)
+from volproc.graph.layers import Graph, array_of, new_array, tree, unique_name
 from volproc.graph.object_pieces import Cut
 from volproc.graph.scratch import Scratch
 from volproc.graph.whole_objects import MAX_OBJECT_VOXELS, paint_objects

@@ -23,8 +23,9 @@ from dask.delayed import Delayed
 
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.types import Shape
+from volproc.graph.chunks import iterate_chunks
 from volproc.graph.label import check_mask
-from volproc.graph.layers import Graph, iterate_chunks, new_array, new_value, tree, unique_name
+from volproc.graph.layers import Graph, new_array, new_value, tree, unique_name
 from volproc.graph.object_pieces import (
     Cut,
     ObjectJob,

@@ -19,17 +19,8 @@ from dask.delayed import Delayed
 
 from volproc.core.arrays import PyramidPart, PyramidSink, Sink
 from volproc.core.types import Region
-from volproc.graph.layers import (
-    Graph,
-    iterate_chunks,
-    new_array,
-    new_task,
-    new_value,
-    ref,
-    refs,
-    tree,
-    unique_name,
-)
+from volproc.graph.chunks import iterate_chunks
+from volproc.graph.layers import Graph, new_array, new_task, new_value, ref, refs, tree, unique_name
 
 
 def writing(array: da.Array, sink: Sink, *, is_alone: bool) -> Delayed:

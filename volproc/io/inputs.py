@@ -20,9 +20,9 @@ from volproc.core.errors import (
 from volproc.io.copick_address import CopickAddress, is_copick, parse_copick
 from volproc.io.copick_config import find_run, open_project
 from volproc.io.copick_members import find_segmentation, find_tomogram
+from volproc.io.file_names import natural_key, split_pattern
 from volproc.io.formats import GLOB_SIGNS, Selection, find_format, is_pattern
 from volproc.io.open import inspect
-from volproc.io.slices import find_slices, natural_key, slice_header, split_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +198,8 @@ def _is_volume(path: str) -> bool:
     try:
         found = find_format(path)
         if Path(path).is_dir() and found.name == "slices":
+            from volproc.io.slices import find_slices, slice_header  # and readers of all formats
+
             slice_header(find_slices(path)[0][0], Selection())
     except VolprocError:
         return False

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from itertools import accumulate
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Source
 from volproc.core.errors import ShapeError
 from volproc.core.types import Region, Shape, region_shape
+from volproc.core.volume import Unmade
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 CHUNK_BYTES = 64 * 2**20
 """Size that a chunk of a lazy array approaches from below, in bytes."""
@@ -43,6 +47,8 @@ def as_dask(source: Source, *, chunks: Shape | None = None) -> da.Array:
     ShapeError
         If there would be more than a million chunks along one axis.
     """
+    import dask.array as da
+
     shape = source.shape
     sizes = chunks or lazy_chunks(shape, source.chunks, source.dtype.itemsize)
     _refuse_countless(source, sizes)
@@ -57,6 +63,20 @@ def as_dask(source: Source, *, chunks: Shape | None = None) -> da.Array:
         source=source,
         edges=tuple((0, *accumulate(widths)) for widths in cut),
     )
+
+
+def as_unmade(source: Source, *, chunks: Shape | None = None) -> Any:
+    """Array of `as_dask` that is made when a volume's ``data`` is first asked for.
+
+    Raises
+    ------
+    ShapeError
+        If there would be more than a million chunks along one axis.
+    """
+    _refuse_countless(
+        source, chunks or lazy_chunks(source.shape, source.chunks, source.dtype.itemsize)
+    )
+    return Unmade(source.shape, source.dtype, partial(as_dask, source, chunks=chunks))
 
 
 def lazy_chunks(shape: Shape, storage: Shape, itemsize: int) -> Shape:

@@ -15,7 +15,7 @@ from volproc.core.errors import AddressError, MissingFileError, SeveralError, Vo
 from volproc.core.types import Shape
 from volproc.core.volume import Volume, check_voxel_size
 from volproc.io.formats import Header, Selection, find_format
-from volproc.io.lazy import as_dask
+from volproc.io.lazy import as_unmade
 from volproc.io.limits import check_claim
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def to_volume(
         logger.info("%s: %s", header.address, note)
     size = agree_voxel_size(header, voxel_size, on_conflict)
     return Volume(
-        as_dask(header.source, chunks=chunks),
+        as_unmade(header.source, chunks=chunks),
         voxel_size=size,
         origin=header.origin,
         name=header.name,
@@ -217,7 +217,7 @@ def from_source(
         If the voxel size is not positive.
     """
     size = expand_voxel_size(voxel_size, len(source.shape))
-    return Volume(as_dask(source, chunks=chunks), size, origin, name, source=source)
+    return Volume(as_unmade(source, chunks=chunks), size, origin, name, source=source)
 
 
 def agree_voxel_size(

@@ -10,7 +10,7 @@ from typing import Any
 from volproc.core.errors import AddressError, FormatError, nearest
 from volproc.io.copick_address import CopickAddress
 from volproc.io.copick_config import find_run, open_project
-from volproc.io.slices import natural_key
+from volproc.io.file_names import natural_key
 
 MOST_NAMED = 20
 """Owners of picks that a message names."""

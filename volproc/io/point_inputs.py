@@ -14,12 +14,12 @@ from volproc.core.types import Shape
 from volproc.io.copick_address import CopickAddress, is_copick, parse_copick
 from volproc.io.copick_config import find_run, open_project
 from volproc.io.csv_points import Unit, open_csv
+from volproc.io.file_names import natural_key, split_pattern
 from volproc.io.formats import is_pattern
 from volproc.io.inputs import LIST_SIGN, names_many, read_list
 from volproc.io.open import VoxelSize, expand_voxel_size
 from volproc.io.points import read_points
 from volproc.io.points_table import PointTables, Request
-from volproc.io.slices import natural_key, split_pattern
 from volproc.io.star import open_star
 
 ENDINGS = (".csv", ".star", ".npy")

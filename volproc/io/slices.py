@@ -16,7 +16,8 @@ import numpy.typing as npt
 from volproc.core.arrays import Sink, Source
 from volproc.core.errors import FormatError, MissingFileError
 from volproc.core.types import Region, Shape
-from volproc.io.formats import GLOB_SIGNS, Format, Header, Selection, Target, is_pattern
+from volproc.io.file_names import natural_key, split_pattern
+from volproc.io.formats import Format, Header, Selection, Target, is_pattern
 from volproc.io.image import IMAGE_ENDINGS, read_image
 from volproc.io.mapped import file_stamp
 from volproc.io.mrc import Mrc
@@ -155,28 +156,6 @@ class Slices(Format):
             "one file: NAME.ome.zarr, NAME.mrc, NAME.tif or NAME.npy."
         )
         raise FormatError(msg)
-
-
-def split_pattern(path: Path) -> tuple[Path, str]:
-    """Folder before the first sign of a pattern, and the rest.
-
-    >>> split_pattern(Path("runs/*/z_*.tif"))[1]
-    '*/z_*.tif'
-    """
-    first = next(i for i, part in enumerate(path.parts) if GLOB_SIGNS & set(part))
-    return Path(*path.parts[:first]), "/".join(path.parts[first:])
-
-
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Key that sorts numbers inside of names by their value.
-
-    >>> sorted(["z10.tif", "z9.tif", "a.tif", "z9b.tif"], key=natural_key)
-    ['a.tif', 'z9.tif', 'z9b.tif', 'z10.tif']
-    """
-    parts = re.split(r"(\d+)", name)
-    # "z007" and "z7" have the same value; the text decides between them.
-    keys = [(1, int(p), "") if p.isdecimal() else (0, 0, p.lower()) for p in parts if p]
-    return (*keys, (0, 0, name))
 
 
 def find_slices(address: str) -> tuple[list[Path], list[str]]:

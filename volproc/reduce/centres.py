@@ -8,9 +8,6 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from volproc.core.errors import ConfigError
 from volproc.core.types import Shape
@@ -139,6 +136,10 @@ def group_near(
     """
     if distance <= 0 or len(centres) < 2:
         return np.arange(len(centres))
+    from scipy.sparse import coo_matrix  # which take a tenth of a small command's time
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(centres * np.array(scale)).query_pairs(distance, output_type="ndarray")
     links = coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(len(centres),) * 2)
     group = connected_components(links, directed=False)[1]

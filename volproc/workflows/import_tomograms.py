@@ -22,9 +22,9 @@ from volproc.core.volume import Volume
 from volproc.io.copick_address import is_copick, tomogram_address
 from volproc.io.copick_config import open_project
 from volproc.io.create import create
+from volproc.io.file_names import natural_key
 from volproc.io.inputs import expand_inputs
 from volproc.io.open import inspect, open_
-from volproc.io.slices import natural_key
 from volproc.reduce.fourier_crop import cropped_length
 from volproc.workflows.convert import convert
 from volproc.workflows.dataset import explain

@@ -10,7 +10,7 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
-from volproc.graph.layers import Cuts
+from volproc.graph.chunks import Cuts
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import statistics_grid
 from volproc.graph.seams import check_kind, find_cuts
