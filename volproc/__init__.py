@@ -38,6 +38,7 @@ _HOMES = {
     "watershed": "volproc.graph.watershed",
     "label_and_measure": "volproc.graph.label_and_measure",
     "measure": "volproc.graph.measure",
+    "contingency": "volproc.graph.contingency",
     "link": "volproc.graph.link",
     "localize": "volproc.graph.localize",
     "peaks": "volproc.graph.peaks",
@@ -48,6 +49,7 @@ _HOMES = {
     "downscale": "volproc.graph.rescale",
     "upscale": "volproc.graph.rescale",
     "fill_holes": "volproc.graph.fill_holes",
+    "clean_lamella": "volproc.graph.clean_lamella",
     "segment_blocks": "volproc.graph.stitch",
     "stitch": "volproc.graph.stitch",
     "smooth": "volproc.graph.smooth",
@@ -72,7 +74,9 @@ __all__ = [
     "SeamRule",
     "VolprocError",
     "Volume",
+    "clean_lamella",
     "connect",
+    "contingency",
     "distance",
     "downscale",
     "evaluate",
@@ -126,6 +130,7 @@ if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
     from volproc.core.points import Points
     from volproc.core.volume import Volume
+    from volproc.graph.clean_lamella import clean_lamella
     from volproc.graph.distance import distance
     from volproc.graph.fill_holes import fill_holes
     from volproc.graph.filter_objects import filter_objects

@@ -145,10 +145,10 @@ def find_lamella(
         total=len(grid),
     )
     objects, luts = collector.join()
-    number = rule.choose(objects)
+    number = rule.choose(objects.count)
     if number is None:
         if empty == "error":
-            raise rule.nothing(objects)
+            raise rule.nothing(objects.count)
         return files.nothing()
     held = [i for i in indices if rule.hull == "none" or (luts[i] == number).any()]
     for index in held:

@@ -15,7 +15,6 @@ from volproc.core.types import Region, Shape
 from volproc.plan.blocks import ChunkGrid
 from volproc.reduce.gaussian import gaussian_radius, smooth_region
 from volproc.reduce.lamella_voxels import THRESHOLD, lamella_voxels, probabilities_of
-from volproc.reduce.tables import ObjectTable
 
 Hull = Literal["slice", "plane", "volume", "none"]
 """What a lamella becomes: the convex hull of each slice, all between two planes, CryoSiam's hull in
@@ -112,23 +111,28 @@ class LamellaRule:
     def _least(self) -> np.float32:
         return np.float32(THRESHOLD if self.threshold is None else self.threshold)
 
-    def choose(self, objects: ObjectTable) -> int | None:
+    def choose(self, counts: npt.NDArray[np.int64]) -> int | None:
         """Number of the largest component, from 1; the first one of several.
+
+        Parameters
+        ----------
+        counts : ndarray of int64, (n,)
+            Voxels of each component after smoothing.
 
         Returns
         -------
         number : int or None
             None where there is none, or all are too small.
         """
-        if not len(objects):
+        if not len(counts):
             return None
-        largest = int(np.argmax(objects.count))
-        return largest + 1 if objects.count[largest] >= self.min_voxels else None
+        largest = int(np.argmax(counts))
+        return largest + 1 if counts[largest] >= self.min_voxels else None
 
-    def nothing(self, objects: ObjectTable) -> ConfigError:
+    def nothing(self, counts: npt.NDArray[np.int64]) -> ConfigError:
         """Error of a map without a lamella, to be raised."""
-        if len(objects):
-            found = f"the largest part has {int(objects.count.max())} voxels, fewer than the "
+        if len(counts):
+            found = f"the largest part has {int(counts.max())} voxels, fewer than the "
             found += f"{self.min_voxels:.0f} that were asked for (--min-size)"
         else:
             found = "nothing is left of it after smoothing"
