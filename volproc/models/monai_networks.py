@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from volproc.core.errors import ModelError
+from volproc.models.monai_import import import_monai
 from volproc.models.weights import first_lines
 
 
@@ -55,11 +56,10 @@ def build_monai(name: str, **arguments: Any) -> nn.Module:
     ModelError
         If there is no such network in this MONAI, or the arguments do not fit.
     """
+    nets = import_monai("monai.networks.nets")
     with warnings.catch_warnings():
-        # MONAI warns of its own deprecated imports; that says nothing about this model.
+        # MONAI warns of its own deprecated arguments; that says nothing about this model.
         warnings.simplefilter("ignore")
-        from monai.networks import nets
-
         try:
             factory: Callable[..., nn.Module] = getattr(nets, name)
             # MONAI adds defaults to the arguments of layers that it is given.

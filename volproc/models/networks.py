@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from volproc.core.errors import ModelError, nearest
 from volproc.core.types import ZYX
+from volproc.models.monai_import import import_monai
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 Multiple = Callable[[Mapping[str, Any]], ZYX[int]]
@@ -234,12 +234,7 @@ def monai_unet(
     in_channels, num_classes : int
         Channels in and out.
     """
-    with warnings.catch_warnings():
-        # MONAI warns of its own deprecated imports; that says nothing about this model.
-        warnings.simplefilter("ignore")
-        from monai.networks.nets import UNet
-
-    return UNet(
+    network: nn.Module = import_monai("monai.networks.nets").UNet(
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=num_classes,
@@ -254,3 +249,4 @@ def monai_unet(
         bias=True,
         adn_ordering="NDA",
     )
+    return network

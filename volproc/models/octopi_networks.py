@@ -16,6 +16,7 @@ from torch import nn
 
 from volproc.core.errors import ModelError
 from volproc.core.types import ZYX
+from volproc.models.monai_import import import_monai
 from volproc.models.monai_networks import NumbersOnCpu, build_monai
 from volproc.models.networks import register
 
@@ -195,9 +196,8 @@ def _segresnet_multiple(params: Mapping[str, Any]) -> ZYX[int]:
     num_levels = len(params.get("blocks_down", (1, 2, 2, 4)))
     if not (resolution := params.get("resolution")):
         return _halvings(num_levels - 1)
-    from monai.networks.nets.segresnet_ds import scales_for_resolution
-
-    scales = scales_for_resolution(tuple(resolution), n_stages=num_levels)[: num_levels - 1]
+    module = import_monai("monai.networks.nets.segresnet_ds")
+    scales = module.scales_for_resolution(tuple(resolution), n_stages=num_levels)[: num_levels - 1]
     z, y, x = (int(prod(scale)) for scale in zip(*scales, strict=True))
     return z, y, x
 
