@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +18,9 @@ from volproc.io.copick_address import check_new_name, tomogram_address
 from volproc.io.copick_config import is_spacing, open_project
 from volproc.io.create import create, refuse_existing
 from volproc.io.lazy import lazy_chunks
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 PALETTE = (
     (0, 117, 220, 255),

@@ -18,7 +18,6 @@ from volproc.io.copick_address import is_copick
 from volproc.io.create import refuse_existing
 from volproc.io.csv_points import Unit, read_csv, write_csv
 from volproc.io.open import VoxelSize, expand_voxel_size
-from volproc.io.picks_copick import read_picks, refuse_picks, write_picks
 from volproc.io.points_table import Request, existing, make_points, needed_voxel_size, numbers
 from volproc.io.star import Convention, read_star, write_star
 
@@ -80,6 +79,8 @@ def read_points(
     extent = None if shape is None else tuple(int(n) for n in shape)
     request = Request(size, extent, object_name, name)
     if is_copick(text):
+        from volproc.io.picks_copick import read_picks  # and zarr with it
+
         return read_picks(text, request)
     ending = Path(text).suffix.lower()
     if ending == ".csv":
@@ -142,6 +143,8 @@ def write_points(
     """
     text = os.fspath(address)
     if is_copick(text):
+        from volproc.io.picks_copick import write_picks  # and zarr with it
+
         return write_picks(points, text, overwrite=overwrite, only=classes)
     refuse_points(text, overwrite=overwrite)
     path = Path(text)
@@ -182,6 +185,8 @@ def refuse_points(
             raise ConfigError(msg)
     text = os.fspath(address)
     if is_copick(text):
+        from volproc.io.picks_copick import refuse_picks  # and zarr with it
+
         refuse_picks(text, overwrite=overwrite, only=classes)
         return
     path = Path(text)
