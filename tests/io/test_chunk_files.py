@@ -114,3 +114,17 @@ def test_a_file_that_the_system_refuses_to_hold_is_named_with_the_cause(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.errno == errno.EFBIG
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_chunks_that_were_not_written_are_zeros_where_that_is_asked_for(
+    tmp_path, is_compressed
+) -> None:
+    files = ChunkFiles(str(tmp_path / "a"), CUTS, np.dtype("i4"), is_compressed, is_sparse=True)
+    files.write_chunk((1, 0, 1), np.full((3, 7, 1), 5))
+    found = files.read(tuple(slice(0, n) for n in SHAPE))
+    assert found[2:, :, 5].tolist() == [[5] * 7] * 3
+    assert found.sum() == 5 * 21
+    assert not files.read_chunk((0, 0, 0)).any()
+    with pytest.raises(FileNotFoundError):
+        ChunkFiles(files.folder, CUTS, files.dtype, is_compressed).read_chunk((0, 0, 0))

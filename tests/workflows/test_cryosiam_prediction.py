@@ -13,11 +13,8 @@ import pytest
 
 from volproc.core.errors import ExistsError
 from volproc.core.events import Event
-from volproc.workflows.cryosiam_prediction import (
-    PredictionReport,
-    PredictionTask,
-    predict_tomograms,
-)
+from volproc.workflows.cryosiam_prediction import PredictionReport, predict_tomograms
+from volproc.workflows.cryosiam_task import PredictionTask
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "peers" / "cryosiam"
 
@@ -44,7 +41,7 @@ def task(tmp_path: Path) -> PredictionTask:
 
 
 def read(task: PredictionTask, name: str = "a") -> dict[str, np.ndarray]:
-    with h5py.File(task.target(name)) as file:
+    with h5py.File(task.outputs(name).labels) as file:
         return {key: file[key][:] for key in file}
 
 
@@ -63,11 +60,11 @@ def test_predictions_do_not_depend_on_tiles_and_are_not_done_again(task: Predict
     with pytest.raises(ExistsError, match="not of these settings"):
         predict_tomograms(replace(task, threshold=0.4))
     other = replace(task, core=64, has_outputs=True, overwrite=True)
-    assert predict_tomograms(other).num_tiles == {"a": (1, 0)}
+    assert predict_tomograms(other).num_tiles == {"a": (1, 0, 0)}
     found = read(other)
     np.testing.assert_array_equal(found["labels"], labels["labels"])
     assert found["probs"].shape == found["distances"].shape == (4, 16, 32, 24)
-    with h5py.File(task.target("a")) as file:
+    with h5py.File(task.outputs("a").labels) as file:
         assert file["labels"].attrs["voxel_size_angstrom"].tolist() == [10, 10, 10]
 
 
@@ -94,13 +91,13 @@ def test_a_mask_is_applied_and_bad_tomograms_fail_alone(
     assert "b.mrc" in errors[0]
     assert "has no mask of c" in errors[1]
     assert "mask of d is empty" in errors[2]
-    assert report.num_tiles["a"] == (2, 2)
+    assert report.num_tiles["a"] == (2, 2, 0)
     found = read(masked)["labels"]
     np.testing.assert_array_equal(found[:, :16], plain[:, :16])
     assert plain[:, 16:].any()
     assert not found[:, 16:].any()
     assert sorted(p.name for p in Path(masked.folder).iterdir()) == [
-        "a.mrc_v2_preds.h5", "a_preds.h5"
+        "a.mrc_v2_preds.h5", "a.mrc_v2_preds.h5.json", "a_preds.h5", "a_preds.h5.json"
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from volproc.cli.options import (
 
 if TYPE_CHECKING:
     from volproc.config.cryosiam import CryosiamConfig
+    from volproc.workflows.cryosiam_outputs import Form
 
 
 @click.command("semantic-predict")
@@ -53,6 +54,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Views that are averaged: none, rot4, octopi1…octopi8, all16. Not with --compat.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["h5", "zarr", "mrc"]),
+    help="Format of <tomogram>_preds: CryoSiam's HDF5 (default), OME-Zarr or MRC. Beside the last "
+    "two, save_internal_files writes <tomogram>_probs.zarr and <tomogram>_distances.zarr.",
+)
+@click.option(
+    "-vs",
+    "--voxel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Å per voxel, whatever the tomograms say.",
+)
 @overwrite_option
 @cluster_options
 @quiet_option
@@ -61,10 +75,12 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
 
     Writes <tomogram>_preds.h5 into prediction_folder: labels, and with save_internal_files probs
     and distances. Where mask_folder has masks, nothing is computed outside them. A tomogram that
-    cannot be read fails alone; those that are done already are not done again.
+    cannot be read fails alone; those that are done already are not done again. A killed run goes
+    on after its finished tiles when the command is given again.
     """
     from volproc.config.cryosiam import read_cryosiam
-    from volproc.workflows.cryosiam_prediction import PredictionTask, predict_tomograms
+    from volproc.workflows.cryosiam_prediction import predict_tomograms
+    from volproc.workflows.cryosiam_task import PredictionTask
 
     settings, notes = read_cryosiam(
         config_file, "semantic-predict", has_filename=filename is not None
@@ -86,6 +102,8 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
         float(network.threshold or 0),
         (low, high, mean, deviation),
         mask_folder=settings.mask_folder or "",
+        form=_form(settings, options.pop("form")),
+        voxel_size=options.pop("voxel_size"),
         files=settings.files if filename is None else (filename,),
         has_outputs=settings.save_internal_files,
         is_compatible=compat is not None,
@@ -97,12 +115,14 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
     with run_options(options) as how:
         report = predict_tomograms(task, **how)
     status = show_tomograms(report.entries)
-    computed = sum(done for done, _ in report.num_tiles.values())
-    skipped = sum(left for _, left in report.num_tiles.values())
+    computed, outside, kept = (
+        sum(n) for n in zip((0, 0, 0), *report.num_tiles.values(), strict=True)
+    )
+    earlier = f", {kept} of an earlier run" if kept else ""
     write_results(
         {
-            "tiles": f"{computed} computed, {skipped} outside the mask",
-            "predictions": shown_place(str(task.target("x").parent)),
+            "tiles": f"{computed} computed{earlier}, {outside} outside the mask",
+            "predictions": shown_place(str(task.outputs("x").labels.parent)),
         }
     )
     return status
@@ -153,9 +173,20 @@ def _refuse_postprocessing(settings: CryosiamConfig, where: str) -> None:
         raise ConfigError(msg)
 
 
+def _form(settings: CryosiamConfig, given: Form | None) -> Form:
+    """Format of the predictions."""
+    if given is not None:
+        return given
+    is_original = settings.save_original_file_extension and not settings.save_internal_files
+    return "original" if is_original else "h5"
+
+
 def _changed(settings: CryosiamConfig, *, is_compatible: bool) -> Iterator[str]:
     """What is done otherwise than a yaml file says."""
-    if settings.save_original_file_extension:
-        yield "save_original_file_extension is ignored: predictions are HDF5, convert writes MRC"
+    if settings.save_original_file_extension and settings.save_internal_files:
+        yield (
+            "save_original_file_extension is ignored: save_internal_files asks for probabilities "
+            "and distances, which go into HDF5, as with CryoSiam"
+        )
     if settings.hyper_parameters.batch_size not in (None, 2 if is_compatible else 1):
         yield "hyper_parameters.batch_size is ignored: tiles are as large as memory allows"

@@ -37,12 +37,15 @@ class ChunkFiles:
     is_compressed : bool
         Compress with Blosc LZ4: for labels and classes, which shrink many times. Uncompressed
         chunks are memory-mapped, so that a halo costs only its own bytes.
+    is_sparse : bool
+        Chunks that were not written read as zeros, instead of being missed.
     """
 
     folder: str
     cuts: tuple[tuple[int, ...], ...]
     dtype: np.dtype[Any]
     is_compressed: bool = False
+    is_sparse: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -82,9 +85,11 @@ class ChunkFiles:
 
     def read_chunk(self, index: Index) -> npt.NDArray[Any]:
         """Read one whole chunk."""
+        shape = tuple(cut[i] for cut, i in zip(self.cuts, index, strict=True))
+        if self.is_sparse and not self.has_chunk(index):
+            return np.zeros(shape, self.dtype)
         if not self.is_compressed:
             return np.load(self._path(index), allow_pickle=False)
-        shape = tuple(cut[i] for cut, i in zip(self.cuts, index, strict=True))
         data = Blosc().decode(self._path(index).read_bytes())
         return np.frombuffer(bytearray(data), self.dtype).reshape(shape)
 
@@ -112,6 +117,9 @@ class ChunkFiles:
         return out
 
     def _open(self, index: Index) -> npt.NDArray[Any]:
+        if self.is_sparse and not self.has_chunk(index):
+            shape = tuple(cut[i] for cut, i in zip(self.cuts, index, strict=True))
+            return np.broadcast_to(np.zeros((), self.dtype), shape)
         if self.is_compressed:
             return self.read_chunk(index)
         return np.load(self._path(index), mmap_mode="r", allow_pickle=False)
