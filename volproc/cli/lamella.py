@@ -48,7 +48,7 @@ from volproc.cli.options import (
     "smooth_nm",
     type=click.FloatRange(min=0),
     metavar="NM",
-    help="Standard deviation of the Gaussian that the mask is smoothed with; 5 by default. What is "
+    help="Standard deviation of the Gaussian that the mask is smoothed with; 3 by default. What is "
     "thinner than 1.35 of it goes.",
 )
 @click.option(

@@ -67,8 +67,8 @@ def clean_lamella(
     class_value : int, optional
         Class that is lamella.
     smooth_nm : float, optional
-        Standard deviation of the Gaussian that the mask is smoothed with, nm, 5 by default; cut at
-        one half, so that flat faces stay where they are. What is thinner than 1.35 of it goes.
+        Standard deviation of the Gaussian that the mask is smoothed with, nm, 3 by default; cut at
+        one half, so that flat faces stay where they are. Slabs thinner than 1.35 of it go.
     min_size_nm3 : float, optional
         Volume that the largest part needs after smoothing, nm³; 0 by default.
     hull : {"slice", "plane", "none", "volume"}

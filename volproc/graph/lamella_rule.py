@@ -23,8 +23,8 @@ three dimensions, or what it is."""
 Empty = Literal["error", "keep-empty"]
 """What becomes of a map in which no lamella is found."""
 
-SMOOTH_NM = 5.0
-"""Standard deviation of the smoothing, nm: slabs of more than 7 nm outlive it."""
+SMOOTH_NM = 3.0
+"""Standard deviation of the smoothing, nm: slabs of 7 nm stay as thick, those of 4 nm vanish."""
 
 SIGMA = (10.0, 5.0, 5.0)
 """CryoSiam's standard deviation, voxels, whatever their size."""
@@ -133,12 +133,12 @@ class LamellaRule:
         """Error of a map without a lamella, to be raised."""
         if len(counts):
             found = f"the largest part has {int(counts.max())} voxels, fewer than the "
-            found += f"{self.min_voxels:.0f} that were asked for (--min-size)"
+            found += f"{self.min_voxels:.0f} that were asked for (min_size_nm3=, --min-size)"
         else:
             found = "nothing is left of it after smoothing"
         msg = (
-            f"{self.name} has no lamella: {found}. Look at it; a lower threshold= (--threshold) "
-            'or less smoothing may help, and empty="keep-empty" (--empty keep-empty) gives an '
+            f"{self.name} has no lamella: {found}. Look at it; a lower threshold or less smoothing "
+            'may help, and empty="keep-empty" ("volproc lamella --empty keep-empty") gives an '
             "empty mask."
         )
         return ConfigError(msg)
