@@ -29,6 +29,24 @@ def test_a_mask_of_another_box_is_refused() -> None:
     with pytest.raises(ShapeError, match="not of one box"):
         mask_of(voxels, (8, 8, 8), voxel_size=(10.0,) * 3, mask_voxel_size=(40.0,) * 3)
     mask_of(voxels, (8, 8, 8), voxel_size=(10.0,) * 3, mask_voxel_size=(20.0,) * 3)
+    with pytest.raises(ShapeError, match=r"z 40, .* of 10 × 10 × 10 Å.*z 40, .* of 5 × 5 × 5 Å"):
+        mask_of(
+            np.ones((40, 4, 4), np.uint8),
+            (40, 4, 4),
+            voxel_size=(5.0,) * 3,
+            mask_voxel_size=(10.0,) * 3,
+        )
+
+
+@pytest.mark.parametrize("is_rounded_up", [True, False])
+def test_a_binned_mask_keeps_its_place_and_its_last_layer(is_rounded_up: bool) -> None:
+    shape = (41, 30, 27)
+    own = tuple(-(-n // 2) if is_rounded_up else n // 2 for n in shape)
+    voxels = np.random.default_rng(0).integers(0, 2, own, np.uint8)
+    sizes = {"voxel_size": (6.8,) * 3, "mask_voxel_size": (13.6,) * 3}
+    found = mask_of(voxels, shape, **sizes).read(tuple(slice(0, n) for n in shape))
+    places = [np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, own, strict=True)]
+    np.testing.assert_array_equal(found, voxels[np.ix_(*places)] > 0)
 
 
 @pytest.mark.parametrize("value", [2, 0.5, -1])

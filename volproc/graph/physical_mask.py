@@ -38,7 +38,9 @@ class PhysicalMask:
 
     Notes
     -----
-    Each voxel takes the value of the mask's voxel that holds its centre.
+    Each voxel takes the value of the mask's voxel that holds its centre. Both begin at one corner;
+    where the mask ends up to one of its voxels early, as a binned one does, its last voxels go on.
+    Of unknown or rounded sizes both end at one corner too.
     """
 
     source: Source
@@ -51,18 +53,24 @@ class PhysicalMask:
         own = self.source.shape
         if len(own) != len(self.shape) or 0 in own:
             self._refuse()
-        if own == self.shape:
-            return
-        if self.voxel_size is not None and self.mask_voxel_size is not None:
-            pairs = zip(self.mask_voxel_size, self.voxel_size, strict=True)
-            ratios = [mine / other for mine, other in pairs]
-        else:
-            # One size is unknown: voxels of the mask are as many times larger along each axis.
-            given = [n / m for n, m in zip(self.shape, own, strict=True)]
-            ratios = [(min(given) + max(given)) / 2] * len(own)
-        for size, count, ratio in zip(self.shape, own, ratios, strict=True):
+        for size, count, ratio in zip(self.shape, own, self._ratios(), strict=True):
             if abs(size - count * ratio) > max(ratio, TOLERANCE * size):
                 self._refuse()
+
+    def _ratios(self) -> list[float]:
+        """How many times larger the voxels of the mask are, along each axis."""
+        if self.voxel_size is not None and self.mask_voxel_size is not None:
+            pairs = zip(self.mask_voxel_size, self.voxel_size, strict=True)
+            return [mine / other for mine, other in pairs]
+        # One size is unknown: voxels of the mask are as many times larger along each axis.
+        given = [n / m for n, m in zip(self.shape, self.source.shape, strict=True)]
+        return [(min(given) + max(given)) / 2] * len(given)
+
+    def _steps(self) -> list[float]:
+        """Voxels of the mask for each of the volume, along each axis."""
+        sides = zip(self.shape, self.source.shape, self._ratios(), strict=True)
+        is_known = self.voxel_size is not None and self.mask_voxel_size is not None
+        return [1 / r if is_known and abs(n - m * r) <= r else m / n for n, m, r in sides]
 
     def read(self, region: Region) -> npt.NDArray[np.bool_]:
         """Read the mask where the volume has a region.
@@ -73,8 +81,8 @@ class PhysicalMask:
             If it has other values than 0 and 1.
         """
         places = [
-            np.minimum((np.arange(s.start, s.stop) + 0.5) * (m / n), m - 1).astype(np.intp)
-            for s, m, n in zip(region, self.source.shape, self.shape, strict=True)
+            np.minimum((np.arange(s.start, s.stop) + 0.5) * step, m - 1).astype(np.intp)
+            for s, m, step in zip(region, self.source.shape, self._steps(), strict=True)
         ]
         box = tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places)
         voxels = self.source.read(box)
@@ -83,7 +91,8 @@ class PhysicalMask:
             others = np.unique(voxels[~is_in & (voxels != 0)])[:5]
             msg = (
                 f"the mask {self.address} holds {', '.join(str(v) for v in others)} beside 0 and "
-                "1. Threshold it first: classes would be multiplied by such values."
+                '1, so it is no mask. Make one of a class or of probabilities first: "volproc '
+                'lamella", with --class or --threshold.'
             )
             raise DtypeError(msg)
         found: npt.NDArray[np.bool_] = is_in[np.ix_(*[p - p[0] for p in places])]
