@@ -42,6 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_centres_and_post_processing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     centres = ["cryosiam", "semantic-to-centers", "--config_file", "config.yaml", "-q"]
+    centres += ["--compat", "cryosiam"]
     assert run(centres) == 0
     said = capsys.readouterr()
     assert "log_dir is ignored" in said.err

@@ -123,7 +123,7 @@ def test_regions_are_those_of_scikit_image_on_the_whole_volume(seed, filter_size
     regions = flood_regions(objects, SHAPE, in_raster_order=False)
     np.testing.assert_array_equal(regions.count, np.bincount(labels.ravel())[1:])
     np.testing.assert_allclose(
-        regions.sums / regions.count[:, None],
+        regions.centres,
         np.reshape(ndi.center_of_mass(labels > 0, labels, range(1, count + 1)), (-1, 3)),
     )
     assert regions.first.tolist() == [
@@ -139,7 +139,7 @@ def test_in_raster_order_an_object_does_not_see_the_others() -> None:
         alone = flood_regions([one], SHAPE, in_raster_order=True)
         rows = (together.classes == one.value) & np.isin(together.first, alone.first)
         np.testing.assert_array_equal(together.count[rows], alone.count)
-        np.testing.assert_array_equal(together.sums[rows], alone.sums)
+        np.testing.assert_array_equal(together.centres[rows], alone.centres)
     assert together.count.sum() == (opened > 0).sum()
 
 
@@ -161,7 +161,7 @@ def test_rows_do_not_touch_around_the_edge_of_the_volume() -> None:
 def test_without_objects_there_are_no_regions() -> None:
     regions = flood_regions([], SHAPE, in_raster_order=False)
     assert len(regions) == 0
-    assert regions.sums.shape == (0, 3)
+    assert regions.centres.shape == (0, 3)
 
 
 def test_joined_voxels_keep_their_markers_apart() -> None:

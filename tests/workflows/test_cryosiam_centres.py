@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from volproc.cluster.session import ThreadExecutor
 from volproc.core.arrays import Source
 from volproc.core.errors import ConfigError, ExistsError, MissingFileError, ResumeError
 from volproc.core.executor import SerialExecutor
-from volproc.graph.eroded_centres import ErodeWork, centres_inside
+from volproc.graph.object_blocks import LabelWork
 from volproc.io.create import create
 from volproc.io.points import read_points
 from volproc.plan.blocks import ChunkGrid
-from volproc.workflows import cryosiam_centres, cryosiam_postprocessing
+from volproc.workflows import cryosiam_postprocessing, particle_stages
 from volproc.workflows.cryosiam_centres import find_centres
 from volproc.workflows.cryosiam_postprocessing import PostprocessingTask, postprocess
 from volproc.workflows.cryosiam_rule import CentresTask
@@ -63,7 +62,7 @@ def expected(classes: np.ndarray, value: int, min_voxels: int) -> list[tuple[Any
 
 def read_rows(folder: Path, value: int, tomo: str) -> list[tuple[Any, ...]]:
     table = pd.read_csv(folder / f"labels_{value}.csv", dtype={"tomo": str})
-    rows = table[table["tomo"] == tomo].drop(columns="tomo")
+    rows = table.loc[table["tomo"] == tomo, list(table.columns[:5])]
     return list(rows.itertuples(index=False, name=None))
 
 
@@ -73,7 +72,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, chunks: tuple[int, ...]) -> None:
     def grid(source: Source) -> ChunkGrid:
         return ChunkGrid(source.shape, chunks)
 
-    for module in (cryosiam_centres, cryosiam_postprocessing):
+    for module in (particle_stages, cryosiam_postprocessing):
         monkeypatch.setattr(module, "statistics_grid", grid)
 
 
@@ -116,6 +115,7 @@ def test_the_files_are_those_of_cryosiam(tmp_path: Path, folder: str) -> None:
         str(SAMPLES / folder),
         (20, 20, 20),
         output=str(tmp_path),
+        is_compatible=True,
         tomograms=str(SAMPLES / "denoised"),
         extension=".mrc",
         relion=str(tmp_path / "relion.star"),
@@ -198,10 +198,6 @@ def test_a_centre_may_lie_inside_its_object(
     places = np.argwhere(labels == bent + 1)
     nearest = places[((places - middle) ** 2).sum(axis=1).argmin()]
     assert after[where].to_numpy(float)[bent].tolist() == nearest.tolist()
-    monkeypatch.setattr(centres_inside, "__kwdefaults__", {"max_voxels": 10})
-    task = CentresTask(str(tmp_path), (0,), inside=True, overwrite=True, min_size_nm3=0.0)
-    (entry,) = find_centres(replace(task, voxel_size=10.0)).entries
-    assert "--max-size" in entry.error
 
 
 def test_foreign_and_damaged_files_hurt_nobody_else(tmp_path: Path) -> None:
@@ -240,7 +236,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_known(
         write_h5(tmp_path / f"{name}_preds.h5", make_classes(ord(name)))
     task = CentresTask(str(tmp_path), (3, 3, 3))
     calls: list[tuple[str, Any]] = []
-    usual: Callable[..., Any] = ErodeWork.__call__
+    usual: Callable[..., Any] = LabelWork.__call__
 
     def count(work: Any, index: Any) -> Any:
         if is_killed and len(calls) == 3:
@@ -249,7 +245,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_known(
         return usual(work, index)
 
     is_killed = True
-    monkeypatch.setattr(ErodeWork, "__call__", count)
+    monkeypatch.setattr(LabelWork, "__call__", count)
     with pytest.raises(KeyboardInterrupt):
         find_centres(task)
     assert not list(tmp_path.glob("labels_*"))
@@ -275,8 +271,10 @@ def test_a_folder_without_predictions_is_refused(tmp_path: Path) -> None:
         find_centres(CentresTask(str(tmp_path), (1,)))
     write_h5(tmp_path / "empty_preds.h5", np.zeros(SHAPE, np.uint8))
     find_centres(CentresTask(str(tmp_path), (1, 1)))
-    header = "label,area,centroid-0,centroid-1,centroid-2,tomo\n"
-    assert (tmp_path / "labels_2.csv").read_text() == header
+    header = "label,area,centroid-0,centroid-1,centroid-2,tomo"
+    assert (tmp_path / "labels_2.csv").read_text().startswith(f"{header},class_name,score,")
+    find_centres(CentresTask(str(tmp_path), (1, 1), is_compatible=True, overwrite=True))
+    assert (tmp_path / "labels_2.csv").read_text() == f"{header}\n"
     assert next(iter(starfile.read(tmp_path / "labels_2_particles.star"))) == "rlnLabel"
 
 

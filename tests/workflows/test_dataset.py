@@ -18,7 +18,7 @@ from volproc.io.open import open_
 from volproc.models.loading import read_spec, read_weights, save_model
 from volproc.workflows import segment as segment_module
 from volproc.workflows.dataset import DatasetReport, run_dataset
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.picking import pick
 from volproc.workflows.record import record_path, work_path
 from volproc.workflows.segment import SegmentTask, segment

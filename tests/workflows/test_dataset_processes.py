@@ -22,7 +22,7 @@ from volproc.io.open import open_
 from volproc.workflows import dataset, dataset_work
 from volproc.workflows import segment as segment_module
 from volproc.workflows.dataset import run_dataset
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.segment import SegmentTask, segment
 
 # Workers cannot import a test module: what they get of it travels whole.

@@ -25,7 +25,8 @@ from volproc.graph.save import save
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.omezarr_write import create_channels
 from volproc.io.points import read_points
-from volproc.workflows.particles import LocalizeTask, localize
+from volproc.workflows.particle_task import LocalizeTask
+from volproc.workflows.particles import localize
 
 SHAPE = (20, 34, 38)
 CENTRES = {"ribosome": [(7, 8, 9), (12, 24, 27)], "apo": [(8, 25, 9)]}

@@ -23,7 +23,8 @@ from volproc.graph import localize as graph_localize
 from volproc.graph import scaling
 from volproc.io.omezarr_write import create_channels
 from volproc.workflows.particle_peaks import PeakWork
-from volproc.workflows.particles import LocalizeTask, localize
+from volproc.workflows.particle_task import LocalizeTask
+from volproc.workflows.particles import localize
 from volproc.workflows.picking import pick
 from volproc.workflows.record import write_record
 from volproc.workflows.verify import verify
@@ -182,7 +183,7 @@ def test_maps_that_do_not_fit_are_named(address, tmp_path) -> None:
     ):
         with pytest.raises(error, match=text):
             localize(task_of(str(tmp_path / name), **one))
-    with pytest.raises(ShapeError, match="Give the probabilities that the class map was made of"):
+    with pytest.raises(ShapeError, match="Give the probabilities that belong to the class map"):
         localize(
             task_of(str(tmp_path / "small.npy"), method="watershed", probabilities=address, **one)
         )

@@ -29,12 +29,14 @@ from volproc.core.points import Points
 from volproc.core.volume import Volume
 from volproc.graph import localize as graph_localize
 from volproc.graph import scaling
+from volproc.graph.object_blocks import LabelWork
 from volproc.graph.save import save
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import read_points
 from volproc.reduce.tables import empty_table
-from volproc.workflows.particle_stages import LabelWork, OpenWork, OwnedObjects, SplitWork
-from volproc.workflows.particles import LocalizeTask, localize
+from volproc.workflows.particle_stages import OpenWork, OwnedObjects, SplitWork
+from volproc.workflows.particle_task import LocalizeTask
+from volproc.workflows.particles import localize
 from volproc.workflows.segment import segment
 
 RADII = {"ribosome": 40.0, "ferritin": 30.0}

@@ -14,7 +14,7 @@ from volproc.core.errors import VerifyError
 from volproc.core.executor import SerialExecutor
 from volproc.io.create import create, write_whole
 from volproc.plan.blocks import ChunkGrid
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.picking import pick
 from volproc.workflows.verify import verify
 from volproc.workflows.verify_picks import other_blocks

@@ -9,6 +9,7 @@ import click
 
 from volproc.cli.dataset import MAX_FAILED, MAX_ROWS, check_resume, resume_option, table_lines
 from volproc.cli.options import (
+    Named,
     cluster_options,
     overwrite_option,
     quiet_option,
@@ -17,6 +18,7 @@ from volproc.cli.options import (
     shown_place,
     write_results,
 )
+from volproc.cli.particle_options import size_options
 
 if TYPE_CHECKING:
     from volproc.workflows.dataset_record import Entry
@@ -79,29 +81,60 @@ def show_tomograms(entries: Sequence[Entry]) -> int:
     "tomogram in data_folder.",
 )
 @click.option(
-    "--min-size",
-    "min_size_nm3",
-    type=click.FloatRange(min=0),
-    metavar="NM3",
-    help="Smallest particle after the erosion, nm³, beside min_voxels.",
+    "--compat",
+    type=click.Choice(["cryosiam"]),
+    help="Write CryoSiam's columns alone, digit for digit; by default further ones follow: class, "
+    "scores, edge, Å, nm³. The centres are those of CryoSiam either way, unless other options "
+    "change them.",
 )
 @click.option(
-    "--max-size",
-    "max_size_nm3",
-    type=click.FloatRange(min=0),
-    metavar="NM3",
-    help="Largest particle after the erosion, nm³.",
+    "--class",
+    "class_names",
+    multiple=True,
+    type=Named(int, "NAME=VALUE"),
+    help="Name of a class in particles.csv, STAR and picks; class-N by default.",
 )
 @click.option(
-    "--inside",
-    is_flag=True,
-    help="Where the mean of a bent particle lies beside it, take its nearest voxel instead.",
+    "-m",
+    "--method",
+    type=click.Choice(["erosion", "centre-of-mass", "watershed"]),
+    default="erosion",
+    show_default=True,
+    help="CryoSiam's erosion, connected voxels as they are, or objects split at their necks: "
+    "particles that touch come apart.",
+)
+@size_options
+@click.option(
+    "--probabilities",
+    metavar="MAP",
+    default="",
+    help="Map that scores come from, {name} is the tomogram; the dataset probs by default.",
+)
+@click.option(
+    "--variance",
+    metavar="MAP",
+    default="",
+    help="Map of the variance of probabilities: a particle's spread. {name} is the tomogram.",
+)
+@click.option(
+    "--weight-by",
+    metavar="probs|distances|MAP",
+    default="",
+    help="What weighs the voxels of a centre: a dataset of the prediction, or a map with {name} "
+    "for the tomogram; numbers below 0 count as 0.",
 )
 @click.option(
     "--relion",
     default="",
     metavar="FILE.star",
     help="Also write all particles for RELION 5, in Å from the middle of each tomogram.",
+)
+@click.option(
+    "--picks",
+    default="",
+    metavar="CONFIG.json:*/:USER/SESSION",
+    help="Also write copick picks, into the run of each tomogram's name. Classes are the objects "
+    "with their values as labels, unless --class says otherwise.",
 )
 @overwrite_option
 @resume_option
@@ -111,13 +144,14 @@ def semantic_to_centers(config_file: str, **options: Any) -> int:
     """Find particle centres in the predictions of a folder, with CryoSiam's rule and numbers.
 
     Each class is eroded once, objects are connected across corners too, and those of more than
-    min_voxels voxels are particles. labels_N.csv and labels_N_particles.star are those of
-    CryoSiam; particles.csv holds all of them, with mean and greatest probability where the
+    min_voxels voxels are particles. labels_N.csv and labels_N_particles.star have the columns of
+    CryoSiam first; particles.csv holds all of them, with mean and greatest probability where the
     predictions have "probs", and whether they touch the edge. A tomogram that cannot be read
     fails alone. A killed run goes on when the command is given again.
     """
     from volproc.config.cryosiam import read_cryosiam
     from volproc.workflows.cryosiam_centres import find_centres
+    from volproc.workflows.cryosiam_picks import project_names
     from volproc.workflows.cryosiam_rule import CentresTask
 
     settings, notes = read_cryosiam(config_file, "semantic-to-centers")
@@ -125,14 +159,20 @@ def semantic_to_centers(config_file: str, **options: Any) -> int:
     resume = check_resume(options)
     assert settings.prediction_folder is not None  # it was asked for
     names = (
-        "output", "voxel_size", "min_size_nm3", "max_size_nm3", "inside", "relion", "overwrite",
+        "output", "voxel_size", "method", "min_size_nm3", "max_size_nm3", "nms_distance", "inside",
+        "probabilities", "variance", "weight_by", "relion", "picks", "overwrite",
     )  # fmt: skip
+    class_names = dict(options.pop("class_names"))
+    if options["picks"] and not class_names:
+        class_names = project_names(options["picks"], settings.num_classes)
     task = CentresTask(
         settings.prediction_folder,
         settings.least_voxels,
         tomograms=settings.data_folder or "",
         extension=settings.file_extension or "",
         resume=resume,
+        is_compatible=options.pop("compat") is not None,
+        class_names=class_names,
         **{name: options.pop(name) for name in names},
     )
     with run_options(options) as how:

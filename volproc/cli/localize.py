@@ -34,10 +34,17 @@ from volproc.cli.options import (
     voxel_size_option,
     write_results,
 )
+from volproc.cli.particle_options import (
+    PROBABILITIES,
+    map_options,
+    min_voxels_option,
+    nms_scale_option,
+    size_options,
+)
 
 if TYPE_CHECKING:
     from volproc.workflows.localize_project import ProjectPicking
-    from volproc.workflows.particles import LocalizeTask
+    from volproc.workflows.particle_task import LocalizeTask
 
 
 @click.command()
@@ -68,12 +75,15 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--method",
-    type=click.Choice(["watershed", "com", "centre-of-mass", "peaks"], case_sensitive=False),
+    type=click.Choice(
+        ["watershed", "com", "centre-of-mass", "erosion", "peaks"], case_sensitive=False
+    ),
     default="watershed",
     show_default=True,
     help="Split objects at their necks, or take connected voxels as they are; com is "
-    "centre-of-mass with Octopi's largest particle. Peaks: CLASSES are maps of probabilities, "
-    "whose local maxima are the particles.",
+    "centre-of-mass with Octopi's largest particle. Erosion: what one erosion leaves, connected "
+    "across corners too, as CryoSiam has it; it needs no radius. Peaks: CLASSES are maps of "
+    "probabilities, whose local maxima are the particles.",
 )
 @click.option(
     "-rmin",
@@ -81,14 +91,15 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=0.5,
     show_default=True,
-    help="Smallest particle: a ball of this part of the radius.",
+    help="Smallest particle: a ball of this part of the radius; --min-voxels or --min-size stand "
+    "for it.",
 )
 @click.option(
     "-rmax",
     "--radius-max-scale",
     type=click.FloatRange(min=0),
-    show_default="1.0; 1.5 for centre-of-mass",
-    help="Largest particle: a ball of this part of the radius.",
+    show_default="1.0; 1.5 for centre-of-mass and erosion",
+    help="Largest particle: a ball of this part of the radius; --max-size stands for it.",
 )
 @click.option(
     "-fs",
@@ -110,8 +121,7 @@ if TYPE_CHECKING:
 @click.option(
     "--border",
     type=click.FloatRange(min=0, max=0.5, max_open=True),
-    default=0.005,
-    show_default=True,
+    show_default="0.005; 0 for erosion",
     help="Part of the volume's size in which particles are left out.",
 )
 @click.option(
@@ -124,12 +134,15 @@ if TYPE_CHECKING:
 @click.option(
     "--connectivity",
     type=click.IntRange(1, 3),
-    default=1,
-    show_default=True,
-    help="Centres of mass: voxels that belong together share a face (1), an edge (2) or a corner "
-    "(3).",
+    show_default="1; 3 for erosion",
+    help="Centres of mass and erosion: voxels that belong together share a face (1), an edge (2) "
+    "or a corner (3).",
 )
+@min_voxels_option
+@size_options
+@nms_scale_option
 @score_options
+@map_options
 @click.option(
     "--convention",
     type=click.Choice(["corner", "centered"]),
@@ -158,7 +171,8 @@ def localize(
     """Find particle centres in class maps.
 
     Objects are connected voxels of one class, split at their necks where particles touch; those
-    of a particle's size are kept. Radii and values of the classes come from the copick project,
+    of a particle's size are kept: by its radius, or by --min-voxels, --min-size and --max-size,
+    which need none. Radii and values of the classes come from the copick project,
     or from the record or log that "volproc segment semantic" left, where they are not given. Many
     maps are given, and go on after a kill, as with "volproc segment semantic".
 
@@ -166,7 +180,7 @@ def localize(
     are localized, and the picks written into the project. A class that has no particles now gets
     an empty file where an earlier one had some.
     """
-    from volproc.workflows.particles import LocalizeTask
+    from volproc.workflows.particle_task import LocalizeTask
 
     picking = take_project(options, inputs)
     if picking is None and not inputs and not options["lists"]:
@@ -174,11 +188,17 @@ def localize(
         raise click.UsageError(msg)
     take_threads(options)
     spell_method(options)
+    if options["weight_by"] == PROBABILITIES:
+        options["weight_by"] = options["probabilities"]
+        if not options["weight_by"]:
+            msg = "--weight-by probabilities needs --probabilities MAP."
+            raise click.UsageError(msg)
     resume = check_resume(options)
     formats = {"convention": convention, "pixel_size": pixel_size}
     given: dict[str, Any] = {
         "radii": dict(radii),
         "class_values": dict(class_values),
+        "min_voxels": dict(options.pop("min_voxels")),
         "selection": pick_selection(options),
         "options": {key: value for key, value in formats.items() if value is not None},
     }
@@ -204,14 +224,15 @@ def _tasks(
     from volproc.workflows.picking import map_name
 
     template = make_template(output, usual="{name}_picks.csv", is_many=is_dataset)
-    return [
-        replace(
-            common,
-            address=address,
-            output=absolute_address(fill_template(template, address, name_of=map_name)),
-        )
-        for address in addresses
-    ]
+    tasks = []
+    for address in addresses:
+        maps: dict[str, Any] = {
+            name: fill_template(getattr(common, name), address, name_of=map_name)
+            for name in ("probabilities", "variance", "weight_by")
+        }
+        place = absolute_address(fill_template(template, address, name_of=map_name))
+        tasks.append(replace(common, address=address, output=place, **maps))
+    return tasks
 
 
 def _one(task: LocalizeTask, how: dict[str, Any]) -> int:

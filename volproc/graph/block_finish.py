@@ -20,9 +20,7 @@ from volproc.models.sliding import (
 )
 from volproc.models.windows import sum_windows
 from volproc.plan.block_memory import SLAB_PLANES
-
-LARGEST_VARIANCE = 0.25
-"""Variance of a number of which half are 0 and half are 1: no probability has a larger one."""
+from volproc.reduce.probabilities import LARGEST_VARIANCE
 
 
 class Blended(Protocol):

@@ -11,13 +11,13 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed
+
 from volproc.core.errors import ConfigError, ShapeError
 from volproc.core.points import Points, concat_points
 from volproc.core.types import Region, Shape
 from volproc.core.volume import Volume
 from volproc.graph.chunks import iterate_chunks
 from volproc.graph.layers import Graph, new_value, tree
-from volproc.graph.particles import ParticleRule
 from volproc.graph.scratch import Scratch
 from volproc.graph.stored_input import StoredInput, store_input
 from volproc.reduce.centres import away_from_border
@@ -28,6 +28,7 @@ from volproc.reduce.class_peaks import (
     merge_class_peaks,
     peak_halo,
 )
+from volproc.reduce.particle_rule import ParticleRule
 from volproc.reduce.probabilities import as_probabilities
 
 ReadProbabilities = Callable[[str, Region], npt.NDArray[np.float64]]
@@ -85,6 +86,10 @@ def peak_points(
     points = []
     for class_name, (_, radius) in rule.classes.items():
         distance = rule.distance_scale * radius
+        if rule.nms_distance is not None:
+            distance = rule.nms_distance
+        elif rule.nms_scale is not None:
+            distance = rule.nms_scale * radius
         centres, scores = keep_class_peaks(candidates[class_name], distance, voxel_size)
         kept = away_from_border(centres, shape, rule.border)
         points.append(

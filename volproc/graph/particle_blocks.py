@@ -15,23 +15,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from volproc.core.errors import PlanError
 from volproc.core.types import Region, Shape, region_shape
 from volproc.graph.chunks import widen
-from volproc.graph.particles import ParticleRule, table_value
+from volproc.reduce.centres_regions import Regions, merge_regions
 from volproc.reduce.centres_watershed import (
     BYTES_A_BOX_VOXEL,
     OPENING_HALO,
     ObjectVoxels,
-    Regions,
     flood_regions,
     join_voxels,
-    merge_regions,
     narrow_classes,
     open_classes,
     split_object,
 )
 from volproc.reduce.centres_window import reach_of
+from volproc.reduce.erosion import EROSION_HALO, erode_classes
+from volproc.reduce.particle_rule import ParticleRule
 from volproc.reduce.tables import ObjectTable
 
 Ints = npt.NDArray[np.int64]
@@ -39,8 +40,8 @@ Ints = npt.NDArray[np.int64]
 ReadClasses = Callable[[Region], npt.NDArray[np.uint8]]
 """Gives a region of the narrow class map."""
 
-ReadScores = Callable[[int, Region], npt.NDArray[np.uint16]]
-"""Gives the probabilities of a class, by its number in the narrow map, in a region."""
+ReadColumns = Callable[[int, Region], dict[str, npt.NDArray[np.float64]]]
+"""Gives what maps say of a class, by its number in the narrow map, in a region, by name."""
 
 BATCH_VOXELS = 2**24
 """Box that is read at once for several objects."""
@@ -69,6 +70,12 @@ def open_block(read: ReadClasses, region: Region, shape: Shape) -> npt.NDArray[n
     return np.ascontiguousarray(opened[_inside(region, wide)])
 
 
+def erode_block(read: ReadClasses, region: Region, shape: Shape) -> npt.NDArray[np.uint8]:
+    """Eroded class map of a region: every object without its outer voxels."""
+    wide = widen(region, EROSION_HALO, shape)
+    return erode_classes(read(wide), wide, region)
+
+
 def share_objects(
     table: ObjectTable, cuts: tuple[tuple[int, ...], ...], shape: Shape
 ) -> list[ObjectTable]:
@@ -91,7 +98,7 @@ def split_objects(
     boxes: Ints,
     shape: Shape,
     rule: ParticleRule,
-    read_scores: ReadScores | None = None,
+    read_columns: ReadColumns | None = None,
 ) -> Found:
     """Split the objects that a block owns, each whole.
 
@@ -107,8 +114,8 @@ def split_objects(
         Size of the volume.
     rule : ParticleRule
         What a particle is.
-    read_scores : callable, optional
-        Gives the probabilities that the voxels of an object get.
+    read_columns : callable, optional
+        Gives what maps say of the voxels of an object.
 
     Raises
     ------
@@ -116,10 +123,12 @@ def split_objects(
         If the box of an object is larger than the rule allows.
     """
     voxels = _split_batch(read, objects, boxes, shape, rule)
-    if read_scores is not None:
-        voxels = [_with_scores(one, shape, read_scores) for one in voxels]
+    if read_columns is not None:
+        voxels = [_with_columns(one, shape, read_columns) for one in voxels]
     if rule.ties == "raster":
-        alone = [flood_regions([one], shape, in_raster_order=True) for one in voxels]
+        alone = [
+            flood_regions([one], shape, in_raster_order=True, inside=rule.inside) for one in voxels
+        ]
         return Found(merge_regions(alone), ())
     by_class: dict[int, list[ObjectVoxels]] = {}
     for one in voxels:
@@ -135,20 +144,19 @@ def merge_found(parts: Sequence[Found]) -> Found:
 
 
 def finish_regions(found: Found, shape: Shape, rule: ParticleRule) -> Regions:
-    """Flood what waits for that, and give back the values of the class map."""
-    flooded = flood_regions(found.waiting, shape, in_raster_order=False)
-    regions = merge_regions([found.regions, flooded])
-    values = np.array([table_value(value) for value in (0, *rule.values)])
-    return replace(regions, classes=values[regions.classes])
+    """Flood what waits for that; classes stay numbers."""
+    flooded = flood_regions(found.waiting, shape, in_raster_order=False, inside=rule.inside)
+    return merge_regions([found.regions, flooded])
 
 
-def _with_scores(one: ObjectVoxels, shape: Shape, read_scores: ReadScores) -> ObjectVoxels:
-    """The voxels of an object with their probabilities, read in its box."""
+def _with_columns(one: ObjectVoxels, shape: Shape, read_columns: ReadColumns) -> ObjectVoxels:
+    """The voxels of an object with what maps say of them, read in its box."""
     places = np.stack(np.unravel_index(one.places, shape))
     lower, upper = places.min(axis=1), places.max(axis=1) + 1
     box = tuple(map(slice, lower.tolist(), upper.tolist()))
-    found = read_scores(one.value, box)[tuple(places - lower[:, None])]
-    return replace(one, scores=found)
+    local = tuple(places - lower[:, None])
+    found = {name: column[local] for name, column in read_columns(one.value, box).items()}
+    return replace(one, columns=found)
 
 
 def _split_batch(

@@ -10,6 +10,7 @@ import pandas as pd
 import starfile
 
 from volproc.core.types import Shape
+from volproc.io.star import EXTRA_COLUMNS, SCORE
 from volproc.io.xyz import zyx_to_xyz_centered_angstrom
 
 COLUMNS = {
@@ -57,17 +58,21 @@ def class_paths(folder: Path, class_value: int) -> tuple[Path, Path]:
     return folder / f"{stem}.csv", folder / f"{stem}_particles.star"
 
 
-def class_texts(centres: pd.DataFrame, folder: Path, num_classes: int) -> dict[Path, str]:
-    """Both tables of each class, with CryoSiam's columns; headers alone for empty classes.
+def class_texts(
+    centres: pd.DataFrame, folder: Path, num_classes: int, *, only_cryosiam: bool = False
+) -> dict[Path, str]:
+    """Both tables of each class: CryoSiam's columns first; headers alone for empty classes.
 
     Parameters
     ----------
     centres : DataFrame
-        With the columns of `COLUMNS`, in the order in which rows are written.
+        With the columns of `COLUMNS`, in the order in which rows are written, and further ones.
     folder : Path
         Where they shall stand.
     num_classes : int
         Values 1 to this one.
+    only_cryosiam : bool
+        Leave out all columns that CryoSiam does not write.
     """
     texts = {}
     for value in range(1, num_classes + 1):
@@ -82,12 +87,27 @@ def class_texts(centres: pd.DataFrame, folder: Path, num_classes: int) -> dict[P
                 "tomo": rows["tomo"],
             }
         )
+        particles = table.set_axis(list(STAR_COLUMNS), axis=1)
+        if not only_cryosiam:
+            rest = [c for c in rows.columns if c not in ("tomo", *"zyx", "num_voxels", "label")]
+            table = table.join(rows[rest])
+            particles = particles.join(_star_columns(rows))
         csv, star = class_paths(folder, value)
         texts[csv] = table.to_csv(index=False, lineterminator="\n")
-        texts[star] = starfile.to_string(
-            table.set_axis(list(STAR_COLUMNS), axis=1), float_format="%.6f"
-        )
+        texts[star] = starfile.to_string(particles, float_format="%.6f")
     return texts
+
+
+def _star_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """What STAR tables say beside CryoSiam's columns; pixel sizes where they are known."""
+    found = {"rlnTomoName": rows["tomo"]}
+    for name, column in EXTRA_COLUMNS.items():
+        if column in rows:
+            is_flag = rows[column].dtype == bool
+            found[name] = rows[column].astype(np.int64) if is_flag else rows[column]
+    if "voxel_size_angstrom" in rows and rows["voxel_size_angstrom"].notna().all():
+        found["rlnTomoTiltSeriesPixelSize"] = rows["voxel_size_angstrom"]
+    return pd.DataFrame(found)
 
 
 def relion_text(
@@ -127,8 +147,8 @@ def relion_text(
             "rlnClassNumber": centres["class_value"].to_numpy(np.int64),
             "rlnOpticsGroup": groups,
             "rlnAutopickFigureOfMerit": centres["score"].to_numpy(np.float64),
-            "volprocClassName": centres["class_name"].to_numpy(object),
             "volprocNumVoxels": centres["num_voxels"].to_numpy(np.int64),
         }
-    )
+    ).join(_star_columns(centres).drop(columns=["rlnTomoName", SCORE]))
+    particles = particles.drop(columns="rlnTomoTiltSeriesPixelSize", errors="ignore")
     return starfile.to_string({"optics": optics, "particles": particles}, float_format="%.8f")

@@ -66,8 +66,19 @@ PIXEL_SIZES = (
 
 CLASS_NAME, NUM_VOXELS = "volprocClassName", "volprocNumVoxels"
 SCORE = "rlnAutopickFigureOfMerit"
-RENAMED = {CLASS_NAME: "class_name", NUM_VOXELS: "num_voxels", SCORE: "score"}
+FLAG = "volprocTouchesEdge"
+EXTRA_COLUMNS = {
+    CLASS_NAME: "class_name",
+    SCORE: "score",
+    "volprocMaxScore": "max_score",
+    "volprocSpread": "spread",
+    FLAG: "touches_edge",
+    "volprocVolumeNm3": "volume_nm3",
+}
 """What has no RELION column of its own gets one of volproc's; RELION keeps unknown columns."""
+
+RENAMED = {**EXTRA_COLUMNS, NUM_VOXELS: "num_voxels"}
+"""Columns of a STAR table, and what volproc calls them."""
 
 WRITTEN = {*CORNER, *CENTERED, "rlnTomoName", "rlnOpticsGroup", *RENAMED}
 
@@ -84,7 +95,8 @@ def write_star(
     The table ``particles`` holds ``rlnTomoName`` (the name of the points, or of the file), the
     coordinates, ``rlnClassNumber`` (1 for the first class in alphabetical order),
     ``rlnOpticsGroup`` and the score as ``rlnAutopickFigureOfMerit``; names of classes and
-    numbers of voxels as ``volprocClassName`` and ``volprocNumVoxels``. Further columns are
+    numbers of voxels as ``volprocClassName`` and ``volprocNumVoxels``, and what else is known of
+    a particle as ``volprocMaxScore`` and others of `EXTRA_COLUMNS`. Further columns are
     written where their name begins with ``rln``, as those of a table read from a STAR file do.
 
     Parameters
@@ -135,6 +147,13 @@ def _particles(
 ) -> pd.DataFrame:
     table = points.table
     classes = table["class_name"].astype(str)
+    extra = {
+        name: table[column].to_numpy(np.float64)
+        for name, column in EXTRA_COLUMNS.items()
+        if column in table.columns and column not in COLUMNS
+    }
+    if FLAG in extra:
+        extra[FLAG] = extra[FLAG].astype(np.int64)
     numbering = {name: i for i, name in enumerate(points.class_names, start=1)}
     kept = {
         c: table[c].to_numpy()
@@ -150,6 +169,7 @@ def _particles(
             SCORE: table["score"].to_numpy(np.float64),
             CLASS_NAME: classes.to_numpy(object),
             NUM_VOXELS: table["num_voxels"].to_numpy(np.int64),
+            **extra,
             **kept,
         }
     )

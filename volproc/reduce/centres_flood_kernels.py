@@ -117,16 +117,20 @@ def flood_voxels(
 @njit(cache=True, nogil=True)
 def sum_regions(
     places: Array, markers: Array, num_markers: int, height: int, width: int
-) -> tuple[Array, Array]:
-    """Voxels and coordinate sums (n, 3) of the regions 1..n; voxels without a region are 0."""
+) -> tuple[Array, Array, Array, Array]:
+    """Voxels, coordinate sums and box (n, 3) of regions 1..n; voxels without a region are 0."""
     count = np.zeros(num_markers, np.int64)
     sums = np.zeros((num_markers, 3), np.int64)
+    lower = np.full((num_markers, 3), np.int64(2) ** 62)
+    upper = np.zeros((num_markers, 3), np.int64)
     for i in range(places.size):
         if markers[i] == 0:
             continue
         region = markers[i] - 1
         count[region] += 1
-        sums[region, 0] += places[i] // (height * width)
-        sums[region, 1] += places[i] // width % height
-        sums[region, 2] += places[i] % width
-    return count, sums
+        place = (places[i] // (height * width), places[i] // width % height, places[i] % width)
+        for axis in range(3):
+            sums[region, axis] += place[axis]
+            lower[region, axis] = min(lower[region, axis], place[axis])
+            upper[region, axis] = max(upper[region, axis], place[axis] + 1)
+    return count, sums, lower, upper

@@ -8,7 +8,7 @@ class map ──► open_classes ──► objects, each whole ──► split_o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from volproc.core.errors import ConfigError, PlanError
 from volproc.core.types import Shape
-from volproc.reduce.centres_flood_kernels import flood_voxels, sum_regions
+from volproc.reduce.centres_flood_kernels import flood_voxels
 from volproc.reduce.centres_kernels import (
     bound_classes,
     fill_object,
@@ -24,7 +24,9 @@ from volproc.reduce.centres_kernels import (
     open_map,
     squared_distance,
 )
+from volproc.reduce.centres_regions import Regions, merge_regions, regions_of_voxels
 from volproc.reduce.centres_window import steps_of, window_of
+from volproc.reduce.erosion import byte_classes
 
 Ints = npt.NDArray[np.int64]
 ClassMap = npt.NDArray[np.uint8]
@@ -46,36 +48,6 @@ BYTES_A_BOX_VOXEL = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regions:
-    """Regions that objects were split into; one row a region."""
-
-    classes: Ints
-    """Class value, (n,)."""
-
-    first: Ints
-    """Raster index in the volume of the first voxel of its marker, (n,)."""
-
-    count: Ints
-    """Number of voxels, (n,)."""
-
-    sums: Ints
-    """Sums of the voxels' coordinates, (n, 3), in voxels of the volume."""
-
-    scores: Ints | None = None
-    """Sums of the voxels' probabilities, (n,), as whole numbers, where there are any."""
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def select(self, rows: npt.NDArray[Any]) -> Regions:
-        """Rows picked by a boolean mask or by indices."""
-        scores = None if self.scores is None else self.scores[rows]
-        return Regions(
-            self.classes[rows], self.first[rows], self.count[rows], self.sums[rows], scores
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ObjectVoxels:
     """The voxels of objects of one class that wait to be flooded; one row a voxel."""
 
@@ -94,8 +66,8 @@ class ObjectVoxels:
     num_markers: int
     """m."""
 
-    scores: npt.NDArray[np.uint16] | None = None
-    """Probability of each voxel, (n,), as whole numbers, where there are any."""
+    columns: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """What maps say of each voxel, (n,), by the name of the map."""
 
 
 def narrow_classes(classes: npt.NDArray[Any], values: Sequence[int]) -> ClassMap:
@@ -114,6 +86,8 @@ def narrow_classes(classes: npt.NDArray[Any], values: Sequence[int]) -> ClassMap
     if len(values) > MAX_CLASSES:
         msg = f"at most {MAX_CLASSES} classes are localized at once, got {len(values)}. Take turns."
         raise ConfigError(msg)
+    if tuple(values) == tuple(range(1, len(values) + 1)):
+        return byte_classes(classes, len(values))
     narrow = np.zeros(classes.shape, np.uint8)
     for number, value in enumerate(values, start=1):
         narrow[classes == value] = number
@@ -236,7 +210,7 @@ def split_object(
 
 
 def flood_regions(
-    objects: Iterable[ObjectVoxels], shape: Shape, *, in_raster_order: bool
+    objects: Iterable[ObjectVoxels], shape: Shape, *, in_raster_order: bool, inside: bool = False
 ) -> Regions:
     """Flood objects from their markers, the thickest places first.
 
@@ -251,6 +225,8 @@ def flood_regions(
         on other objects. Otherwise they begin in the order in which a binary heap gives them, as
         in `skimage.segmentation.watershed`: then all objects of a class have to be given, and
         the regions are those of scikit-image on the whole volume, voxel for voxel.
+    inside : bool
+        Move a mean that lies beside its region to the region's nearest voxel.
 
     Returns
     -------
@@ -259,37 +235,29 @@ def flood_regions(
 
     Notes
     -----
-    About 100 bytes a voxel of the objects that are flooded together.
+    About 100 bytes a voxel of the objects that are flooded together, and 8 more for each map.
     """
     by_class: dict[int, list[ObjectVoxels]] = {}
     for one in objects:
         by_class.setdefault(one.value, []).append(one)
     parts = [
-        _flood_class(value, by_class[value], shape, in_raster_order) for value in sorted(by_class)
+        _flood_class(value, by_class[value], shape, in_raster_order, inside=inside)
+        for value in sorted(by_class)
     ]
     return merge_regions(parts)
 
 
-def merge_regions(parts: Sequence[Regions]) -> Regions:
-    """Put regions together, by class value, then by first voxel."""
-    none = np.zeros(0, np.int64)
-    every = [Regions(none, none, none, np.zeros((0, 3), np.int64)), *parts]
-    joined = Regions(
-        np.concatenate([p.classes for p in every]),
-        np.concatenate([p.first for p in every]),
-        np.concatenate([p.count for p in every]),
-        np.concatenate([p.sums for p in every]),
-        None if any(p.scores is None for p in parts) else _joined([p.scores for p in parts]),
-    )
-    return joined.select(np.lexsort((joined.first, joined.classes)))
-
-
 def _flood_class(
-    value: int, objects: Sequence[ObjectVoxels], shape: Shape, in_raster_order: bool
+    value: int,
+    objects: Sequence[ObjectVoxels],
+    shape: Shape,
+    in_raster_order: bool,
+    *,
+    inside: bool,
 ) -> Regions:
     """Flood objects of one class together."""
     one = join_voxels(objects)
-    places, heights, markers, scores = one.places, one.heights, one.markers, one.scores
+    places, heights, markers, columns = one.places, one.heights, one.markers, one.columns
     if len(places) > MAX_FLOODED_VOXELS:
         msg = (
             f"{len(places)} voxels are to be flooded together, the limit is {MAX_FLOODED_VOXELS}. "
@@ -299,17 +267,13 @@ def _flood_class(
     if (np.diff(places) < 0).any():
         order = np.argsort(places, kind="stable")
         places, heights, markers = places[order], heights[order], markers[order]
-        scores = None if scores is None else scores[order]
+        columns = {name: column[order] for name, column in columns.items()}
     first = np.zeros(one.num_markers, np.int64)
     marked = np.flatnonzero(markers)[::-1]  # the first voxel of each marker is written last
     first[markers[marked] - 1] = places[marked]
     markers = markers.copy()
     flood_voxels(places, heights, markers, shape[1], shape[2], in_raster_order)
-    count, sums = sum_regions(places, markers, one.num_markers, shape[1], shape[2])
-    totals = None
-    if scores is not None:  # sums of whole numbers are exact below 2**53
-        totals = np.bincount(markers, scores, one.num_markers + 1)[1:].astype(np.int64)
-    return Regions(np.full(one.num_markers, value, np.int64), first, count, sums, totals)
+    return regions_of_voxels(value, first, places, markers, shape, columns=columns, inside=inside)
 
 
 def join_voxels(objects: Sequence[ObjectVoxels]) -> ObjectVoxels:
@@ -328,10 +292,8 @@ def join_voxels(objects: Sequence[ObjectVoxels]) -> ObjectVoxels:
         np.concatenate([one.heights for one in objects]),
         np.concatenate(markers),
         int(counts.sum()),
-        None if any(o.scores is None for o in objects) else _joined([o.scores for o in objects]),
+        {
+            name: np.concatenate([one.columns[name] for one in objects])
+            for name in objects[0].columns
+        },
     )
-
-
-def _joined(parts: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any]:
-    """Columns one after the other; none of them is missing."""
-    return np.concatenate([np.zeros(0, np.int64), *(p for p in parts if p is not None)])

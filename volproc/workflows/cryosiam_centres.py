@@ -19,27 +19,33 @@ from volproc.core.errors import (
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Shape
-from volproc.graph.components import Collector
-from volproc.graph.eroded_centres import CORNERS, ErodeWork
-from volproc.graph.ledger import fingerprint, work_folder
-from volproc.graph.scaling import statistics_grid
+from volproc.graph.ledger import work_folder
 from volproc.graph.sidecars import Sidecars
 from volproc.io.atomic_text import write_texts
 from volproc.io.cryosiam_files import (
     Prediction,
     find_predictions,
     open_labels,
-    open_probabilities,
 )
 from volproc.io.cryosiam_tables import class_texts, empty_centres, relion_text
 from volproc.io.formats import Header
 from volproc.io.open import inspect
-from volproc.reduce.tables import ObjectTable
-from volproc.workflows.cryosiam_rule import ALL, CentresTask, centres_of
+from volproc.workflows.cryosiam_picks import (
+    end_tomogram,
+    has_picks,
+    refuse_tomogram,
+    write_tomogram,
+)
+from volproc.workflows.cryosiam_rule import (
+    ALL,
+    CentresTask,
+    centres_frame,
+    open_prediction_maps,
+)
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
 from volproc.workflows.each_tomogram import do_each_tomogram
-from volproc.workflows.particle_stages import TABLES, Stages
+from volproc.workflows.particle_stages import TABLES, Stages, find_particles, stage_marks
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 from volproc.workflows.sole_run import sole_run
 
@@ -143,34 +149,24 @@ def _do_one(
 ) -> None:
     """Find the centres of one tomogram."""
     header = open_labels(prediction)
-    size = _voxel_size(task, prediction, header)
-    scores = open_probabilities(prediction, task.num_classes, header.source.shape)
-    work = ErodeWork(header.source, statistics_grid(header.source), task.num_classes, scores)
-    objects = _find_objects(task, prediction, work, Stages(runner, observe, None))
-    frame = centres_of(objects, task, work, name=prediction.name, voxel_size=size)
-    found.frames.append(frame)
-    found.inputs[prediction.name] = header.source.identity()
-    if size is not None:
-        found.sizes[prediction.name] = (size, header.source.shape)
-
-
-def _find_objects(
-    task: CentresTask, prediction: Prediction, work: ErodeWork, stages: Stages
-) -> ObjectTable:
-    """Objects of one tomogram, block by block."""
-    source, grid = work.source, work.grid
-    inputs = [one.identity() for one in (source, *work.probabilities)]
-    mark = fingerprint({"inputs": inputs, "blocks": grid.dask_chunks, "classes": task.num_classes})
+    source, size = header.source, _voxel_size(task, prediction, header)
+    if task.picks:
+        refuse_tomogram(task, prediction.name, may_replace=_may_replace(task))
+    maps = open_prediction_maps(task, prediction, source.shape)
+    rule = task.rule(size)
     folder = work_folder(task.place / ALL) / Path(prediction.path).name
-    sidecars = Sidecars(str(folder), {STAGE: mark}, TABLES)
-    collector = Collector(grid.numblocks, CORNERS)
-    pool = pool_of(stages.executor, "cpu")
-    Stages(pool, stages.observe, sidecars).run(STAGE, list(grid.indices()), work, collector.add)
-    if open_labels(prediction).source.identity() != source.identity():
+    sidecars = Sidecars(str(folder), stage_marks(source, rule, maps), TABLES)
+    stages = Stages(pool_of(runner, "cpu"), observe, sidecars)
+    table = find_particles(source, rule, stages, voxel_size=size, maps=maps)
+    again = open_prediction_maps(task, prediction, source.shape).identity()
+    if open_labels(prediction).source.identity() != source.identity() or again != maps.identity():
         sidecars.remove()
         msg = f"{prediction.path} changed while it was read. Run it again when nobody writes to it."
         raise InputChangedError(msg)
-    return collector.finish()
+    found.frames.append(centres_frame(table, prediction.name, size))
+    found.inputs[prediction.name] = source.identity()
+    if size is not None:
+        found.sizes[prediction.name] = (size, source.shape)
 
 
 def _voxel_size(
@@ -216,6 +212,8 @@ def _finished(task: CentresTask, predictions: Sequence[Prediction]) -> CentresRe
     inputs = {one.name: open_labels(one).source.identity() for one in predictions}
     if not made_so(anchor, STORY, {**_wanted(task), "inputs": inputs}):
         return None
+    if task.picks and not all(has_picks(task, one.name) for one in predictions):
+        return None
     entries = tuple(Entry(one.name, one.path, anchor, "skipped") for one in predictions)
     paths = tuple(task.outputs)
     return CentresReport(entries, record["counts"], paths, record_path(anchor), was_finished=True)
@@ -224,10 +222,7 @@ def _finished(task: CentresTask, predictions: Sequence[Prediction]) -> CentresRe
 def _refuse_existing(task: CentresTask) -> None:
     """Refuse tables that are there, but for those of the same run of which a tomogram failed."""
     existing = [str(path) for path in task.outputs if path.exists()]
-    anchor = str(task.place / ALL)
-    if not existing or task.overwrite:
-        return
-    if read_record(anchor).get("status") == "failed" and made_so(anchor, STORY, _wanted(task)):
+    if not existing or _may_replace(task):
         return
     msg = (
         f"{named(existing)} exist. Choose another folder, take them if they were made so "
@@ -236,21 +231,29 @@ def _refuse_existing(task: CentresTask) -> None:
     raise ExistsError(msg)
 
 
+def _may_replace(task: CentresTask) -> bool:
+    """Whether outputs may be replaced: asked for, or of the same run, that failed in part."""
+    if task.overwrite:
+        return True
+    anchor = str(task.place / ALL)
+    return read_record(anchor).get("status") == "failed" and made_so(anchor, STORY, _wanted(task))
+
+
 def _write(task: CentresTask, entries: list[Entry], found: _Volumes) -> CentresReport:
     """Write all tables at once, then the record."""
-    frames = [frame for frame in found.frames if len(frame)]
-    centres = pd.concat(frames, ignore_index=True) if frames else empty_centres()
+    centres = _joined(found.frames)
     anchor = str(task.place / ALL)
     counts = {
-        f"class-{value}": int((centres["class_value"] == value).sum())
-        for value in range(1, task.num_classes + 1)
+        name: int((centres["class_value"] == value).sum()) for name, value in task.classes.items()
     }
     num_failed = sum(entry.status == "failed" for entry in entries)
     if num_failed < len(entries):
-        texts = class_texts(centres, task.place, task.num_classes)
+        texts = class_texts(centres, task.place, task.num_classes, only_cryosiam=task.is_compatible)
         texts[Path(anchor)] = centres.to_csv(index=False, lineterminator="\n")
         if task.relion:
             texts[Path(task.relion).absolute()] = relion_text(centres, found.sizes)
+        for name in found.sizes if task.picks else ():
+            write_tomogram(task, name, centres[centres["tomo"] == name], *found.sizes[name])
         write_texts(texts)
     facts = {
         "output": anchor,
@@ -260,6 +263,19 @@ def _write(task: CentresTask, entries: list[Entry], found: _Volumes) -> CentresR
         "volumes": [asdict(entry) for entry in entries],
     }
     record = write_record(anchor, STORY, {**facts, **_wanted(task)})
+    for name in found.sizes if task.picks else ():
+        end_tomogram(task, name)
     if not num_failed:
         Sidecars(str(work_folder(Path(anchor))), {}).remove()
     return CentresReport(tuple(entries), counts, tuple(task.outputs), record)
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of all tomograms; what only some of them know is left out."""
+    if not frames:
+        return empty_centres()
+    known = [set(frame.columns) for frame in frames]
+    columns = [name for name in frames[0].columns if all(name in one for one in known)]
+    # Types of empty tables would count too.
+    filled = [frame[columns] for frame in frames if len(frame)] or [frames[0][columns]]
+    return pd.concat(filled, ignore_index=True)

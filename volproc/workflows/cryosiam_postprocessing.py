@@ -17,7 +17,7 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index
 from volproc.graph.components import Collector
-from volproc.graph.eroded_centres import CORNERS, ErodeWork
+from volproc.graph.object_blocks import CORNERS, LabelWork
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import statistics_grid
 from volproc.io.cryosiam_files import (
@@ -153,7 +153,8 @@ def _do_one(task: PostprocessingTask, name: str, runner: Executor, observe: Obse
         source = open_labels(prediction).source
         grid = statistics_grid(source)
         # Background has no objects here: its number does nothing.
-        work = ErodeWork(source, grid, max(1, len(task.sizes) - 1), is_eroded=False)
+        values = tuple(range(1, max(2, len(task.sizes))))
+        work = LabelWork(source, grid, values, is_eroded=False)
         collector = Collector(grid.numblocks, CORNERS)
         run_stage(
             STAGE,
@@ -161,7 +162,7 @@ def _do_one(task: PostprocessingTask, name: str, runner: Executor, observe: Obse
             work,
             executor=pool_of(runner, "cpu"),
             observe=observe,
-            collect=collector.add,
+            collect=lambda index, report: collector.add(index, report.found),
             total=len(grid),
         )
         objects, luts = collector.join()
@@ -195,7 +196,7 @@ def small_objects(objects: ObjectTable, sizes: tuple[int, ...]) -> npt.NDArray[n
 
 
 def _without(
-    work: ErodeWork, index: Index, is_small: npt.NDArray[np.bool_]
+    work: LabelWork, index: Index, is_small: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.generic]:
     """Voxels of a block without its small objects, by local label."""
     region, shape = work.grid[index].write, work.source.shape

@@ -49,7 +49,7 @@ from volproc.workflows.dataset_work import (
     settings_of,
     story_of,
 )
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.record import made_so, record_path, work_path
 from volproc.workflows.sole_run import sole_run
 

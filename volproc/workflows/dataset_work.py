@@ -15,7 +15,7 @@ from volproc.core.types import Index
 from volproc.io.formats import find_format
 from volproc.io.open import expand_voxel_size, inspect
 from volproc.workflows.dataset_outputs import make_folders
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.picking import STORY as LOCALIZE_STORY
 from volproc.workflows.picking import pick, picks_are_there, rule_of
 from volproc.workflows.record import read_record, record_path

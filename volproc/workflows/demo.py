@@ -31,7 +31,8 @@ from volproc.plan.blocks import ChunkGrid
 from volproc.report.page import demo_page
 from volproc.report.slices import RunView, cut_slices
 from volproc.workflows.convert import CopyWork
-from volproc.workflows.particles import LocalizeTask, localize
+from volproc.workflows.particle_task import LocalizeTask
+from volproc.workflows.particles import localize
 from volproc.workflows.segment import SegmentTask, segment
 
 SETTINGS = Settings(tta="octopi4", overlap=0.25)

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from volproc.core.errors import AddressError, nearest
-from volproc.graph.particles import RADIUS_MAX_SCALES
 from volproc.io.copick_address import check_new_name, picks_address, segmentation_address
 from volproc.io.copick_project import list_runs
 from volproc.io.octopi_logs import log_path, write_log
+from volproc.reduce.particle_rule import RADIUS_MAX_SCALES
 from volproc.workflows.dataset_record import Entry
-from volproc.workflows.particles import LocalizeTask, find_classes
+from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.record import read_record
 
 
@@ -76,7 +76,7 @@ def project_tasks(common: LocalizeTask, picking: ProjectPicking) -> list[Localiz
     check_new_name("user", picking.pick_user)
     check_new_name("session", picking.pick_session)
     tasks = [_task(common, picking, run) for run in picking.runs or known]
-    find_classes(tasks[0])  # what the project lacks is said before any work
+    tasks[0].find_classes()  # what the project lacks is said before any work
     return tasks
 
 
@@ -103,7 +103,7 @@ def log_picking(
     counts: Counter[str] = Counter()
     for entry in done:
         counts.update(read_record(entry.output).get("counts", {}))
-    radii, values = find_classes(tasks[0])
+    radii, values = tasks[0].find_classes()
     found = {name: counts[name] for name in radii}
     if not done:
         return found
@@ -148,11 +148,13 @@ def _peak_parameters(task: LocalizeTask) -> dict[str, float | bool]:
 
 def _task(common: LocalizeTask, picking: ProjectPicking, run: str) -> LocalizeTask:
     """What is done in one run."""
-    probabilities = common.probabilities.replace("{name}", run)
+    maps = {
+        name: getattr(common, name).replace("{name}", run)
+        for name in ("probabilities", "variance", "weight_by")
+    }
     if common.method == "peaks":
-        return replace(
-            common, address=probabilities, probabilities="", output=_output(picking, run)
-        )
+        address, maps["probabilities"] = maps["probabilities"], ""
+        return replace(common, address=address, output=_output(picking, run), **maps)
     address = segmentation_address(
         Path(picking.config),
         run,
@@ -161,9 +163,7 @@ def _task(common: LocalizeTask, picking: ProjectPicking, run: str) -> LocalizeTa
         session=picking.session,
         voxel_size=picking.voxel_size,
     )
-    return replace(
-        common, address=address, probabilities=probabilities, output=_output(picking, run)
-    )
+    return replace(common, address=address, output=_output(picking, run), **maps)
 
 
 def _output(picking: ProjectPicking, run: str) -> str:

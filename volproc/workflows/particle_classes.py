@@ -23,11 +23,12 @@ def known_classes(
     address: str,
     output: str = "",
     *,
-    radii: Mapping[str, float],
+    radii: Mapping[str, float | None],
     class_values: Mapping[str, int],
     objects: Sequence[str] = (),
     label: int | None = None,
-) -> tuple[dict[str, float], dict[str, int]]:
+    needs_radius: bool = True,
+) -> tuple[dict[str, float | None], dict[str, int]]:
     """Radii and values of the particle classes of a class map.
 
     Values are those given, else those of the log that Octopi or volproc left of the segmentation,
@@ -48,11 +49,14 @@ def known_classes(
         The only classes to look for; all where it is empty.
     label : int
         Value of every class in the map, whatever else says.
+    needs_radius : bool
+        Whether a particle has to have a radius. Else one without is looked for too, and where no
+        radius is known at all every class but the background.
 
     Returns
     -------
     radii : dict
-        Radius of each class that is looked for, Å.
+        Radius of each class that is looked for, Å; None where it is not known.
     values : dict
         Values of all classes that are known.
 
@@ -70,14 +74,16 @@ def known_classes(
         values = dict.fromkeys([*known, *radii, *record.get("classes", {}), *objects], label)
     values = values or _stored_values(address, known) or record.get("classes", {})
     values = values or {name: o.label for name, o in known.items()}
-    chosen = dict(radii)
+    chosen: dict[str, float | None] = dict(radii)
     if objects or not chosen:
-        found = _of_project(known, values, objects, radii, project)
+        found = _of_project(known, values, objects, radii, project, needs_radius=needs_radius)
         found = found or dict(record.get("radii_angstrom", {}))
+        if not needs_radius and (not found or class_values) and not chosen:
+            found = {name: found.get(name) for name, value in values.items() if value}
         chosen = found | chosen
         chosen = _picked(chosen, objects, known) if objects else chosen
     if not chosen or not values:
-        raise _unknown(address, "values" if chosen else "radii", known, values)
+        raise _unknown(address, "values" if chosen or not needs_radius else "radii", known, values)
     return chosen, values
 
 
@@ -144,9 +150,11 @@ def _of_project(
     known: Mapping[str, ProjectObject],
     values: Mapping[str, int],
     objects: Sequence[str],
-    radii: Mapping[str, float],
+    radii: Mapping[str, float | None],
     project: str,
-) -> dict[str, float]:
+    *,
+    needs_radius: bool,
+) -> dict[str, float | None]:
     """Radii of a project's particles that a map holds; an error where one is missing."""
     wanted = [
         o
@@ -157,7 +165,7 @@ def _of_project(
         and (not objects or name in objects)
     ]
     without = [o.name for o in wanted if not o.radius_angstrom]
-    if without:
+    if without and needs_radius:
         others = ",".join(o.name for o in wanted if o.radius_angstrom)
         cure = f", or leave it out with --pick-objects {others}" if others else ""
         msg = (
@@ -165,12 +173,12 @@ def _of_project(
             f"{', '.join(without)}. Give each a radius there{cure}."
         )
         raise ConfigError(msg)
-    return {o.name: float(o.radius_angstrom) for o in wanted if o.radius_angstrom}
+    return {o.name: float(o.radius_angstrom) if o.radius_angstrom else None for o in wanted}
 
 
 def _picked(
-    radii: Mapping[str, float], objects: Sequence[str], known: Mapping[str, ProjectObject]
-) -> dict[str, float]:
+    radii: Mapping[str, float | None], objects: Sequence[str], known: Mapping[str, ProjectObject]
+) -> dict[str, float | None]:
     """Radii of the objects asked for; an error names one that cannot be had."""
     for name in objects:
         if name in radii:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from volproc.core.points import Points
 from volproc.core.types import Index
+from volproc.graph.class_maps import ClassMaps
 from volproc.graph.class_peaks import Candidates, block_peaks, merge_candidates, peak_points
-from volproc.graph.particles import ParticleRule
 from volproc.graph.scaling import statistics_grid
 from volproc.plan.blocks import ChunkGrid
-from volproc.workflows.particle_scores import ClassScores
+from volproc.reduce.particle_rule import ParticleRule
 from volproc.workflows.particle_stages import STAGE, Stages
 
 
@@ -18,7 +18,7 @@ from volproc.workflows.particle_stages import STAGE, Stages
 class PeakWork:
     """Finds the candidates of all classes in one block."""
 
-    scores: ClassScores
+    scores: ClassMaps
     grid: ChunkGrid
     rule: ParticleRule
     voxel_size: tuple[float, ...]
@@ -36,7 +36,7 @@ class PeakWork:
 
 
 def find_score_peaks(
-    scores: ClassScores,
+    scores: ClassMaps,
     rule: ParticleRule,
     stages: Stages,
     *,

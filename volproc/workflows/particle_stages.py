@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from volproc.core.arrays import Source
 from volproc.core.events import Observer
 from volproc.core.executor import Executor
 from volproc.core.types import Index, Region
+from volproc.graph.class_maps import BesideMaps
 from volproc.graph.components import BlockReport, Collector, label_chunk
 from volproc.graph.ledger import fingerprint
+from volproc.graph.object_blocks import (
+    BlockObjects,
+    InsideWork,
+    LabelWork,
+    ObjectCollector,
+    ObjectReport,
+)
 from volproc.graph.particle_blocks import (
     Found,
     finish_regions,
@@ -24,25 +34,36 @@ from volproc.graph.particle_blocks import (
     share_objects,
     split_objects,
 )
-from volproc.graph.particles import ParticleRule
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import statistics_grid
 from volproc.graph.sidecars import Sidecars
 from volproc.plan.blocks import ChunkGrid
-from volproc.reduce.centres_watershed import ObjectVoxels, Regions, class_boxes, merge_boxes
+from volproc.reduce.centres_regions import (
+    Nearest,
+    Regions,
+    merge_nearest,
+    move_centres,
+    with_values,
+)
+from volproc.reduce.centres_watershed import ObjectVoxels, class_boxes, merge_boxes
 from volproc.reduce.class_peaks import ClassPeaks
-from volproc.reduce.components import label_block
 from volproc.reduce.exact_sums import Window
 from volproc.reduce.faces import BlockFaces
-from volproc.reduce.objects import measure_block
+from volproc.reduce.particle_rule import ParticleRule
+from volproc.reduce.particle_table import particle_table
 from volproc.reduce.tables import IntensityTable, ObjectTable
-from volproc.workflows.particle_scores import ClassScores
 from volproc.workflows.record import make_room, work_path
 
 STAGE = "localize"
 
 SPLIT = "split"
 """Stage in which objects are split at their necks."""
+
+INSIDE = "inside"
+"""Stage in which centres are moved into their objects."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 TABLES = (
     BlockReport,
@@ -54,34 +75,10 @@ TABLES = (
     Regions,
     ObjectVoxels,
     ClassPeaks,
+    ObjectReport,
+    Nearest,
 )
 """What results of blocks consist of."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelWork:
-    """Finds the components of one block, and sums up the probabilities of each."""
-
-    source: Source
-    grid: ChunkGrid
-    connectivity: int
-    scores: ClassScores | None = None
-
-    def __call__(self, index: Index) -> BlockReport:
-        """Read one block and label it."""
-        region, shape = self.grid[index].write, self.source.shape
-        offset = tuple(s.start for s in region)
-        block = self.source.read(region)
-        if self.scores is None:
-            return label_chunk(block, index, offset, shape, self.connectivity, None)
-        units = np.zeros(block.shape, np.uint16)
-        for value in self.scores.values:
-            of_class = block == value
-            if of_class.any():
-                units[of_class] = self.scores.read_units(value, region)[of_class]
-        found = label_block(block, offset=offset, shape=shape, connectivity=self.connectivity)
-        table = measure_block(found.labels, offset=offset, shape=shape, intensity=units)
-        return BlockReport(index, found.first, found.faces, replace(table, classes=found.classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,7 @@ class SplitWork:
 
     read: NarrowSource
     boxes: npt.NDArray[np.int64]
-    scores: ClassScores | None = None
+    maps: BesideMaps = field(default_factory=BesideMaps)
 
     def __call__(self, index: Index) -> Found:
         """Read the boxes of the objects, and split each."""
@@ -146,12 +143,12 @@ class SplitWork:
             self.boxes,
             read.source.shape,
             read.rule,
-            None if self.scores is None else self._read_scores,
+            self._read_columns if self.maps.by_name else None,
         )
 
-    def _read_scores(self, number: int, region: Region) -> npt.NDArray[np.uint16]:
-        assert self.scores is not None
-        return self.scores.read_units(self.read.rule.values[number - 1], region)
+    def _read_columns(self, number: int, region: Region) -> dict[str, npt.NDArray[np.float64]]:
+        value = self.read.rule.values[number - 1]
+        return {name: one.read(value, region) for name, one in self.maps.by_name.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,52 +184,93 @@ class Stages:
 
 
 def make_sidecars(
-    output: str, source: Source, rule: ParticleRule, scores: ClassScores | None = None
+    output: str, source: Source, rule: ParticleRule, maps: BesideMaps | None = None
 ) -> Sidecars | None:
     """Tables beside the output; none where there is no output, or but one block."""
-    grid = statistics_grid(source)
-    if not output or len(grid) < 2:
+    if not output or len(statistics_grid(source)) < 2:
         return None
+    make_room(output)
+    return Sidecars(str(work_path(output)), stage_marks(source, rule, maps), TABLES)
+
+
+def stage_marks(
+    source: Source, rule: ParticleRule, maps: BesideMaps | None = None
+) -> dict[str, str]:
+    """Fingerprint, by stage, of all that its tables depend on."""
     found = {
         "input": source.identity(),
-        "blocks": grid.dask_chunks,
+        "blocks": statistics_grid(source).dask_chunks,
         "method": rule.method,
         "connectivity": rule.connectivity,
-        "values": rule.values if rule.method == "watershed" else (),
+        "values": rule.values,
+        "maps": maps.identity() if maps is not None else {},
     }
-    if scores is not None:
-        found["scores"] = (scores.values, scores.identity())
     if rule.method == "peaks":  # what a block gives depends on all that a peak is
         found["rule"] = repr(rule)
-    marks = {STAGE: fingerprint(found), SPLIT: fingerprint({**found, "rule": repr(rule)})}
-    make_room(output)
-    return Sidecars(str(work_path(output)), marks, TABLES)
+    whole = fingerprint({**found, "rule": repr(rule)})
+    return {STAGE: fingerprint(found), SPLIT: whole, INSIDE: whole}
 
 
-def find_objects(
+def find_particles(
     source: Source,
     rule: ParticleRule,
     stages: Stages,
+    *,
+    voxel_size: tuple[float, ...] | None,
+    maps: BesideMaps | None = None,
     grid: ChunkGrid | None = None,
-    scores: ClassScores | None = None,
-) -> ObjectTable:
-    """Connected components, block by block."""
+) -> pd.DataFrame:
+    """Objects of a class map that are particles; of any method but peaks.
+
+    Parameters
+    ----------
+    source : Source
+        Class map.
+    rule : ParticleRule
+        What a particle is.
+    stages : Stages
+        What runs the blocks.
+    voxel_size : tuple of float or None
+        Å per voxel, (z, y, x), where it is known.
+    maps : BesideMaps
+        Maps that say more of the voxels.
+    grid : ChunkGrid
+        Blocks; those of a stage that only reads if not given.
+
+    Returns
+    -------
+    table : DataFrame
+        As `volproc.reduce.particle_table.particle_table` gives it, equal for every grid.
+    """
     grid = grid or statistics_grid(source)
-    collector = Collector(grid.numblocks, rule.connectivity)
-    work = LabelWork(source, grid, rule.connectivity, scores)
+    how: dict[str, Any] = {"rule": rule, "voxel_size": voxel_size, "shape": source.shape}
+    beside = maps or BesideMaps()
+    if rule.method == "watershed":
+        return particle_table(_find_regions(source, rule, stages, grid, beside), **how)
+    is_eroded = rule.method == "erosion"
+    work = LabelWork(source, grid, rule.values, rule.connectivity, is_eroded, beside)
+    collector = ObjectCollector(grid.numblocks, rule.connectivity, tuple(beside.by_name))
     stages.run(STAGE, list(grid.indices()), work, collector.add)
-    return collector.finish()
+    found, rows = collector.finish()
+    move = partial(_move_inside, work, stages, rows) if rule.inside else None
+    return particle_table(found, move_inside=move, **how)
 
 
-def find_regions(
-    source: Source,
-    rule: ParticleRule,
-    stages: Stages,
-    grid: ChunkGrid | None = None,
-    scores: ClassScores | None = None,
+def _move_inside(
+    work: LabelWork, stages: Stages, rows: dict[Index, Ints], wanted: Ints, centres: Floats
+) -> Floats:
+    """Move the centres of some objects that lie beside them: their blocks are read once more."""
+    every = (BlockObjects.of(index, rows[index], wanted, centres) for index in sorted(rows))
+    indices = [index for index in every if index is not None]
+    parts: dict[Index, Nearest] = {}
+    stages.run(INSIDE, indices, InsideWork(work), parts.__setitem__)
+    return move_centres(centres, merge_nearest([parts[index] for index in indices]))
+
+
+def _find_regions(
+    source: Source, rule: ParticleRule, stages: Stages, grid: ChunkGrid, maps: BesideMaps
 ) -> Regions:
     """Objects of the opened map, block by block; then each of them split by the block it is in."""
-    grid = grid or statistics_grid(source)
     collector = Collector(grid.numblocks, 1)
     read, boxes = NarrowSource(source, rule), []
 
@@ -248,7 +286,7 @@ def find_regions(
         if len(objects)
     ]
     parts: dict[Index, Found] = {}
-    work = SplitWork(read, merge_boxes(boxes), scores)
+    work = SplitWork(read, merge_boxes(boxes), maps)
     stages.run(SPLIT, owned, work, parts.__setitem__)
     found = merge_found([parts[index] for index in owned])
-    return finish_regions(found, source.shape, rule)
+    return with_values(finish_regions(found, source.shape, rule), maps.by_name)

@@ -3,153 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import ExistsError, InputChangedError, SeveralError, ShapeError
+from volproc.core.errors import ConfigError, ExistsError, InputChangedError, ShapeError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.points import Points
 from volproc.core.volume import Volume
-from volproc.graph.particles import (
-    MAX_OBJECT_VOXELS,
-    Method,
-    Ties,
-    make_rule,
-    points_of,
-)
+from volproc.graph.class_maps import BesideMaps, Quantity
 from volproc.io.copick_address import is_copick, parse_copick
-from volproc.io.open import VoxelSize, open_
 from volproc.io.points import refuse_points, write_points
-from volproc.reduce.faces import check_connectivity
-from volproc.workflows.particle_classes import known_classes
+from volproc.reduce.particle_rule import make_rule
+from volproc.reduce.particle_table import points_of
+from volproc.workflows.particle_maps import open_beside
 from volproc.workflows.particle_peaks import find_score_peaks
-from volproc.workflows.particle_scores import ClassScores, open_scores
-from volproc.workflows.particle_stages import (
-    STAGE,
-    Stages,
-    find_objects,
-    find_regions,
-    make_sidecars,
-)
+from volproc.workflows.particle_stages import STAGE, Stages, find_particles, make_sidecars
+from volproc.workflows.particle_task import RULE_OPTIONS, LocalizeTask
 from volproc.workflows.pick_marker import begin_writing, end_writing, is_being_written
 from volproc.workflows.unchanged import refuse_changed
-
-RULE_OPTIONS = (
-    "method",
-    "radius_min_scale",
-    "radius_max_scale",
-    "connectivity",
-    "filter_size",
-    "ties",
-    "border",
-    "max_object_voxels",
-    "threshold",
-    "distance_scale",
-    "smooth_scale",
-    "refine",
-)
-"""Fields of a task that say what a particle is."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalizeTask:
-    """A localization, fully described.
-
-    Parameters
-    ----------
-    address : str
-        Class map, or for peaks a map of probabilities; see `volproc.open`.
-    output : str
-        ``.csv``, ``.star``, or ``config.json:RUN/:USER/SESSION``; empty writes nothing.
-    radii : mapping of str to float
-        Radius of each particle class, Å. Where it is empty, the radii come from the copick
-        project, or from the record that ``segment semantic`` left beside the class map.
-    class_values : mapping of str to int
-        Value of each class in the map; where it is empty, from the log or the record of the
-        segmentation, or the labels of the project.
-    objects : tuple of str
-        The only classes to look for; all particles where it is empty.
-    label : int
-        Value of every class in the map, whatever else says; for masks of other tools.
-    method : str
-        ``"watershed"``, ``"centre-of-mass"`` or ``"peaks"``; see `volproc.localize`, as for all
-        that follows.
-    radius_min_scale, radius_max_scale : float
-        Bounds of a particle's size: balls of these parts of its radius, inclusive.
-    connectivity : int
-        1 (faces), 2 (edges) or 3 (corners); of a watershed always 1.
-    filter_size : int
-        Side of the window in which the middle of a particle is the thickest place, voxels.
-    ties : str
-        ``"scikit-image"`` or ``"raster"``.
-    border : float
-        Part of the volume's size in which centres are left out.
-    max_object_voxels : int
-        Largest box of an object that is split.
-    threshold, distance_scale, smooth_scale : float
-        Of peaks: least probability; distance and smoothing as parts of the radius.
-    refine : bool
-        Of peaks: place them between voxels.
-    probabilities : str
-        Map of probabilities whose mean in an object is its score; 1 without one.
-    voxel_size : float or tuple of float
-        Å per voxel, where the file gives none or a wrong one.
-    override_voxel_size : bool
-        Use ``voxel_size`` even where a valid header contradicts it.
-    selection : dict
-        ``t``, ``c``, ``level``, ``dataset`` of the input.
-    overwrite : bool
-        Replace picks that exist.
-    options : dict
-        What the output format takes; see `volproc.io.points.write_points`.
-    resume : bool
-        Take picks that exist for the result, where `volproc.workflows.picking.pick` finds that
-        they were made as they would be made now.
-    """
-
-    address: str
-    output: str = ""
-    radii: Mapping[str, float] = field(default_factory=dict)
-    class_values: Mapping[str, int] = field(default_factory=dict)
-    objects: tuple[str, ...] = ()
-    label: int | None = None
-    method: Method = "watershed"
-    radius_min_scale: float = 0.5
-    radius_max_scale: float | None = None
-    connectivity: int = 1
-    filter_size: int = 10
-    ties: Ties = "scikit-image"
-    border: float = 0.005
-    max_object_voxels: int = MAX_OBJECT_VOXELS
-    threshold: float = 0.5
-    distance_scale: float = 1.0
-    smooth_scale: float = 0.25
-    refine: bool = False
-    probabilities: str = ""
-    voxel_size: VoxelSize | None = None
-    override_voxel_size: bool = False
-    selection: dict[str, Any] = field(default_factory=dict)
-    overwrite: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    resume: bool = False
-
-    def open(self) -> Volume:
-        """Open the class map, or the first channel of probabilities; only its head is read."""
-        try:
-            return open_(self.address, **self.reading)
-        except SeveralError as error:
-            if self.method != "peaks" or error.option != "c":
-                raise
-        return open_(self.address, **{**self.reading, "c": 0})
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How the map is opened."""
-        conflict = "override" if self.override_voxel_size else "error"
-        return {"voxel_size": self.voxel_size, "on_conflict": conflict, **self.selection}
 
 
 def localize(
@@ -189,7 +62,7 @@ def localize(
         output exists.
     """
     volume = task.open()
-    radii, values = find_classes(task)
+    radii, values = task.find_classes()
     how = {**task.options, "classes": tuple(radii)}
     may_replace = bool(task.output) and _may_replace(task, how)
     rule = make_rule(
@@ -203,20 +76,19 @@ def localize(
     if rule.method != "peaks":
         _check_map(task, volume)
     classes = {name: value for name, (value, _) in rule.classes.items()}
-    scores = open_class_scores(task, classes, volume)
-    sidecars = make_sidecars(task.output, source, rule, scores)
+    maps = open_task_maps(task, classes, volume)
+    sidecars = make_sidecars(task.output, source, rule, maps)
     stages = Stages(pool_of(executor or SerialExecutor(), "cpu"), observe, sidecars)
     name = tomogram_name(task.address, volume.name)
     size, shape = volume.voxel_size, volume.shape
     if rule.method == "peaks":
-        assert scores is not None
-        points = find_score_peaks(scores, rule, stages, voxel_size=size, name=name)
+        assert maps.scores is not None
+        points = find_score_peaks(maps.scores, rule, stages, voxel_size=size, name=name)
     else:
-        find = find_regions if rule.method == "watershed" else find_objects
-        found = find(source, rule, stages, scores=scores)
-        points = points_of(found, rule=rule, voxel_size=size, shape=shape, name=name)
+        table = find_particles(source, rule, stages, voxel_size=size, maps=maps)
+        points = points_of(table, voxel_size=size, shape=shape, name=name)
     try:
-        _refuse_changes(task, volume, classes, scores)
+        _refuse_changes(task, volume, classes, maps)
     except InputChangedError:
         if sidecars is not None:
             sidecars.remove()  # else an old copy that is put back, dates and all, would get them
@@ -245,43 +117,40 @@ def _may_replace(task: LocalizeTask, how: dict[str, Any]) -> bool:
     return task.overwrite
 
 
-def open_class_scores(
-    task: LocalizeTask, classes: Mapping[str, int], volume: Volume
-) -> ClassScores | None:
-    """Probabilities that the scores of a localization come from; none where none are given.
+def open_task_maps(task: LocalizeTask, classes: Mapping[str, int], volume: Volume) -> BesideMaps:
+    """Open the maps that a localization looks at beside its own.
 
     Raises
     ------
-    ShapeError
-        If they are of another volume.
     VolprocError
-        As `volproc.workflows.particle_scores.open_scores` does.
+        As `volproc.workflows.particle_maps.open_beside` does.
     """
-    address = task.address if task.method == "peaks" else task.probabilities
-    if not address:
-        return None
-    how = task.reading
-    if task.method != "peaks":
-        how = {"voxel_size": volume.voxel_size, "on_conflict": how["on_conflict"]}
-    scores, first = open_scores(address, classes, **how)
-    if first.shape != volume.shape:
-        msg = (
-            f"{address} has shape {first.shape} and {task.address} {volume.shape}. Give the "
-            "probabilities that the class map was made of."
-        )
-        raise ShapeError(msg)
-    return scores
+    if task.method == "peaks":
+        given = [name for name in ("weight_by", "variance") if getattr(task, name)]
+        if given:
+            msg = f"peaks are of probabilities alone. Leave out {', '.join(given)}."
+            raise ConfigError(msg)
+        return open_beside({"probability": task.address}, classes, volume.shape, **task.reading)
+    addresses: dict[Quantity, str] = {
+        "probability": task.probabilities,
+        "variance": task.variance,
+        "weight": task.weight_by,
+    }
+    how = {"voxel_size": volume.voxel_size, "on_conflict": task.reading["on_conflict"]}
+    return open_beside(addresses, classes, volume.shape, **how)
 
 
 def _refuse_changes(
-    task: LocalizeTask, volume: Volume, classes: Mapping[str, int], scores: ClassScores | None
+    task: LocalizeTask, volume: Volume, classes: Mapping[str, int], maps: BesideMaps
 ) -> None:
-    """Refuse a map or probabilities that are not what they were at the beginning."""
+    """Refuse maps that are not what they were at the beginning."""
     assert volume.source is not None
     refuse_changed(task.open, volume.source)
-    again = open_class_scores(task, classes, volume)
-    if scores is not None and (again is None or again.identity() != scores.identity()):
-        msg = f"the probabilities of {task.address} changed while they were read. Run it again."
+    if maps.identity() != open_task_maps(task, classes, volume).identity():
+        msg = (
+            f"the probabilities of {task.address}, or other maps beside it, changed while they "
+            "were read. Run it again."
+        )
         raise InputChangedError(msg)
 
 
@@ -294,7 +163,6 @@ def _check_map(task: LocalizeTask, volume: Volume) -> None:
             "peaks of probabilities with --method peaks."
         )
         raise ShapeError(msg)
-    check_connectivity(task.connectivity, volume.ndim)
 
 
 def tomogram_name(address: str, name: str) -> str:
@@ -306,23 +174,3 @@ def tomogram_name(address: str, name: str) -> str:
     'TS_1'
     """
     return parse_copick(address).run if is_copick(address) else name.removesuffix("_classes")
-
-
-def find_classes(task: LocalizeTask) -> tuple[dict[str, float], dict[str, int]]:
-    """Radii and values of the particle classes of a class map.
-
-    See `volproc.workflows.particle_classes.known_classes`.
-
-    Raises
-    ------
-    ConfigError
-        If they are nowhere to be found, or a particle has no radius.
-    """
-    return known_classes(
-        task.address,
-        task.output,
-        radii=task.radii,
-        class_values=task.class_values,
-        objects=task.objects,
-        label=task.label,
-    )

@@ -15,13 +15,8 @@ from volproc.core.volume import Volume
 from volproc.io.copick_address import is_copick
 from volproc.io.points import refuse_points
 from volproc.workflows.dataset_outputs import input_name
-from volproc.workflows.particles import (
-    RULE_OPTIONS,
-    LocalizeTask,
-    find_classes,
-    localize,
-    open_class_scores,
-)
+from volproc.workflows.particle_task import RULE_OPTIONS, LocalizeTask
+from volproc.workflows.particles import localize, open_task_maps
 from volproc.workflows.pick_marker import end_writing
 from volproc.workflows.record import made_so, read_record, record_path, write_record
 
@@ -110,7 +105,7 @@ def picks_are_there(task: LocalizeTask) -> bool:
     """Whether there are picks where a task would write its own."""
     try:
         # Which classes that are matters in a project only, where each has a file of its own.
-        classes = tuple(find_classes(task)[0]) if is_copick(task.output) else None
+        classes = tuple(task.find_classes()[0]) if is_copick(task.output) else None
     except VolprocError:
         classes = None  # the task itself says what is wrong
     try:
@@ -132,17 +127,19 @@ def rule_of(task: LocalizeTask) -> dict[str, Any]:
             "objects": task.objects,
             "label": task.label,
             "probabilities": task.probabilities,
+            "variance": task.variance,
+            "weight_by": task.weight_by,
         },
     }
 
 
 def _wanted(task: LocalizeTask, volume: Volume) -> dict[str, Any]:
     """Everything that the picks depend on, as it stands in their record."""
-    radii, values = find_classes(task)
-    scores = open_class_scores(task, {name: values[name] for name in radii}, volume)
+    radii, values = task.find_classes()
+    maps = open_task_maps(task, {n: values[n] for n in radii if n in values}, volume)
     return {
         **rule_of(task),
-        **({"scores": scores.identity()} if scores is not None else {}),
+        **({"maps": maps.identity()} if maps.by_name else {}),
         "input": volume.source.identity() if volume.source else "",
         "voxel_size_angstrom": volume.voxel_size,
         "radii_angstrom": radii,

@@ -18,15 +18,17 @@ from volproc.core.executor import Executor, pool_of
 from volproc.core.points import Points
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
-from volproc.graph.particles import ParticleRule, make_rule, points_of
 from volproc.graph.scaling import statistics_grid
 from volproc.io.points import read_points
 from volproc.plan.blocks import ChunkGrid
+from volproc.reduce.particle_rule import ParticleRule, make_rule
+from volproc.reduce.particle_table import points_of
 from volproc.workflows.certificate import VerifyReport, certify
+from volproc.workflows.particle_maps import open_maps
 from volproc.workflows.particle_peaks import find_score_peaks
-from volproc.workflows.particle_scores import open_scores
-from volproc.workflows.particle_stages import STAGE, Stages, find_objects, find_regions
-from volproc.workflows.particles import LocalizeTask
+from volproc.workflows.particle_stages import STAGE, Stages, find_particles
+from volproc.workflows.particle_task import LocalizeTask
+from volproc.workflows.particles import open_task_maps
 from volproc.workflows.record import read_record, record_path, recorded_output
 
 STORY = "volproc localize"
@@ -119,11 +121,11 @@ def _found(
     assert source is not None  # an opened volume has one
     if rule.method == "peaks":
         classes = {name: value for name, (value, _) in rule.classes.items()}
-        scores, _ = open_scores(task.address, classes, **task.reading)
+        scores, _ = open_maps(task.address, classes, **task.reading)
         return find_score_peaks(scores, rule, stages, voxel_size=size, name="", grid=grid)
-    find = find_regions if rule.method == "watershed" else find_objects
-    found = find(source, rule, stages, grid)
-    return points_of(found, rule=rule, voxel_size=size, shape=volume.shape, name="")
+    maps = open_task_maps(task, {n: v for n, (v, _) in rule.classes.items()}, volume)
+    table = find_particles(source, rule, stages, voxel_size=size, maps=maps, grid=grid)
+    return points_of(table, voxel_size=size, shape=volume.shape, name="")
 
 
 def other_blocks(grid: ChunkGrid) -> Shape:
@@ -164,6 +166,9 @@ def _output_of(run: str) -> str:
 
 
 def _task(record: dict[str, Any], input_address: str) -> LocalizeTask:
+    asked, rule = record.get("asked_for", {}), record["rule"]
+    # Scores matter to a centre only where the better one of two is kept.
+    is_suppressed = rule.get("nms_distance") is not None or rule.get("nms_scale") is not None
     return LocalizeTask(
         input_address or record["address"],
         radii=record["radii_angstrom"],
@@ -172,6 +177,8 @@ def _task(record: dict[str, Any], input_address: str) -> LocalizeTask:
         override_voxel_size=True,
         selection=record["selection"],
         method=record["rule"]["method"],
+        weight_by=asked.get("weight_by", ""),
+        probabilities=asked.get("probabilities", "") if is_suppressed else "",
     )
 
 
