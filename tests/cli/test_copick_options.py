@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from volproc.cli.copick_options import SegmentationName, SegmentationUri, Words
+from volproc.cli.copick_options import Owned, SegmentationName, SegmentationUri, TomogramUri, Words
 from volproc.cli.main import run
 
 
@@ -22,6 +22,11 @@ from volproc.cli.main import run
         (SegmentationUri(), "a:me", ("a", "me", "1")),
         (SegmentationUri(), "a:me/2", ("a", "me", "2")),
         (SegmentationUri(), "a,me,2", ("a", "me", "2")),
+        (Owned(), "a", ("a", None, None)),
+        (Owned(), "a,me,2", ("a", "me", "2")),
+        (Owned(), "a:me", ("a", "me", None)),
+        (Owned(), "a:me/2", ("a", "me", "2")),
+        (TomogramUri(), "wbp@7.84", ("wbp", 7.84)),
     ],
 )
 def test_words_mean_what_octopi_means_by_them(kind: Any, text: str, expected: Any) -> None:
@@ -37,11 +42,20 @@ def test_words_mean_what_octopi_means_by_them(kind: Any, text: str, expected: An
         (SegmentationUri(), "a:"),
         (SegmentationUri(), "a:me/"),
         (SegmentationUri(), ":me/1"),
+        (TomogramUri(), "wbp"),
+        (TomogramUri(), "wbp@0"),
+        (TomogramUri(), "@10"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(kind: Any, text: str) -> None:
     with pytest.raises(click.BadParameter, match="Write"):
         kind.convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["a,me", "a:", "a:me/", ":me/1", "a,me,1,2", ""])
+def test_an_owner_that_is_not_said_in_full_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is neither NAME nor"):
+        Owned().convert(text, None, None)
 
 
 def test_the_group_takes_octopis_short_flags(capsys: pytest.CaptureFixture[str]) -> None:

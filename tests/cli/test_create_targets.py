@@ -12,6 +12,7 @@ from volproc.cli.main import run
 from volproc.core.points import Points
 from volproc.io.copick_project import ProjectObject, add_tomogram, create_project
 from volproc.io.points import write_points
+from volproc.training.labelled import ArraySource
 
 SHAPE = (12, 14, 16)
 
@@ -20,7 +21,11 @@ SHAPE = (12, 14, 16)
 def project(tmp_path: Path) -> Path:
     config = create_project(
         tmp_path / "config.json",
-        objects=[ProjectObject("ribosome", 4, 30.0), ProjectObject("proteasome", 2, 20.0)],
+        objects=[
+            ProjectObject("ribosome", 4, 30.0),
+            ProjectObject("proteasome", 2, 20.0),
+            ProjectObject("membrane", 3, is_particle=False),
+        ],
     )
     for name in ("TS_1", "TS_2"):
         add_tomogram(config, name, "wbp", np.zeros(SHAPE, np.float32), voxel_size=10.0)
@@ -44,6 +49,29 @@ def test_octopis_short_flags_paint_named_targets(
     found = np.asarray(volproc.open(f"{project}:TS_1/t:u/5@10").data)
     assert (int(found.max()), int((found == 2).sum())) == (2, 123)  # a ball of three voxels
     assert (project.parent / "project/logs/targets-u_5_t.yaml").exists()
+
+
+def test_targets_are_named_as_octopi_1_7_names_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:4] = 1
+    where = f"{project}:TS_1/membrane:seg/3@10"
+    volproc.save(volproc.from_source(ArraySource(mask), voxel_size=10.0), where)
+    words = ["-t", "membrane:seg/3", "-t", "ribosome:me", "-turi", "t:u/5", "-uri", "wbp@10.0"]
+    assert run(["octopi", "create-targets", "-c", str(project), *words, "-runs", "TS_1", "-q"]) == 0
+    assert "membrane=1, ribosome=2" in capsys.readouterr().out
+    found = np.asarray(volproc.open(f"{project}:TS_1/t:u/5@10").data)
+    np.testing.assert_array_equal(found == 1, (mask == 1) & (found != 2))
+    assert found[5, 6, 7] == 2
+    for more, text in (
+        (["-uri", "wbp@10", "-vs", "10"], "--tomo-uri has type and spacing"),
+        (["-turi", "t", "-uid", "me"], "--target-uri has name, user and session"),
+    ):
+        assert run(["create-targets", "-c", str(project), *more, "-q"]) == 2
+        assert text in capsys.readouterr().err
+    assert run(["create-targets", "-c", str(project), "-uri", "wbp@7", "-q"]) == 1
+    assert "has a tomogram wbp at 7 Å" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_one_line(

@@ -184,7 +184,7 @@ def test_a_project_and_tables_exclude_each_other(
         (["-c", project, "-gtuid", "people", "-vs", "10"], "--voxel-size and --config exclude"),
         (["-c", project], "--ground-truth-user-id"),
         (["picks", "-t", "truth", "-puid", "me"], "--predict-user-id needs --config"),
-        (["picks", "-t", "truth", "--distance-scales", "0,1"], "no list of positive numbers"),
+        (["picks", "-t", "truth", "--distance-scales", "0,1"], "no list of numbers above 0"),
     ):
         assert run(["evaluate", *more]) == 2
         assert said in capsys.readouterr().err

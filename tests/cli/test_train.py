@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -72,6 +73,12 @@ def test_what_does_not_go_together_is_said(
         (["-c", config, "-metric", "f1_class7"], 2, "there is no class 7"),
         (["-c", config, "-metric", "speed"], 2, '"speed" is no metric'),
         (["-c", config, "-tinfo", "targets,me"], 2, "targets,me"),
+        (["-c", config, "-uri", "wbp"], 2, '"wbp" is no tomogram'),
+        (["-c", config, "-uri", "wbp@10", "-vs", "10"], 2, "--tomo-uri and --voxel-size say the"),
+        (["-c", config, "-uri", "wbp@10", "-alg", "wbp"], 2, "--tomo-uri and --tomo-alg say the"),
+        (["-c", config, "-turi", "t", "-tinfo", "t"], 2, "--target-uri and --target-info say the"),
+        (["-c", config, "-turi", "other"], 1, "targets other:octopi/1"),
+        (["-c", config, "-uri", "wbp@20"], 1, "has a tomogram wbp at 20 Å"),
         (["-c", config, "-truns", "TS_8"], 1, 'no project has a run "TS_8"'),
         (["-c", config, "-alg", "denoised"], 1, "no run of"),
         (["-c", config, "-dim", "15"], 1, "15"),
@@ -93,6 +100,28 @@ def test_octopis_defaults_are_octopis_and_the_rate_warms_up_for_five_epochs(proj
     assert settings.foreground == pytest.approx(2 / 3)  # as often as each of two classes
     own, _ = make_settings((str(project),), {"best_metric": ("picks", 4.0, 2)}, OWN)
     assert (own.metric, own.beta, own.metric_class) == ("picks", 4.0, "ribosome")
+
+
+def test_octopis_uris_say_which_tomograms_a_run_is_seen_in(project: Path) -> None:
+    for name in ("TS_1", "TS_2", "TS_3"):
+        for kind, size in (("denoised", 10.0), ("wbp", 20.0)):
+            add_tomogram(project, name, kind, np.zeros(SHAPE, np.float32), voxel_size=size)
+    assert run(["create-targets", "-c", str(project), "-uri", "wbp@20", "-q"]) == 0
+    seen: list[Any] = []
+    words = ["--trainRunIDs", "TS_1", "--validateRunIDs", "TS_2,TS_3", "-turi", "targets", "-q"]
+    uris = ["-uri", "wbp@10", "--tomo-uri", "denoised@10.0", "--tomo-uri", "wbp@20"]
+
+    def keep(settings: Any, **how: Any) -> str:
+        seen.append(settings)
+        return "out"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("volproc.training.semantic.train_semantic", keep)
+        assert run(["octopi", "train", "-c", str(project), *words, *uris, "-o", "out"]) == 0
+    train = [(data.tomogram, data.voxel_size, data.runs) for data in seen[0].train]
+    one = ("TS_1",)
+    assert train == [("wbp", 10.0, one), ("denoised", 10.0, one), ("wbp", 20.0, one)]
+    assert {data.runs for data in seen[0].validate} == {("TS_2", "TS_3")}
 
 
 @pytest.mark.parametrize(

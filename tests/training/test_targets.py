@@ -140,12 +140,14 @@ def test_heat_maps_are_one_a_class_and_one_half_where_the_ball_ends(project: Pat
     assert len(report.painted["TS_1"]) == 2
     for name, address in zip(("ribosome", "proteasome"), report.painted["TS_1"], strict=True):
         heat = np.asarray(volproc.open(address).data)
-        np.testing.assert_array_equal(heat >= 127.5, balls({name: 1}).astype(bool))
+        assert heat.dtype == np.float16
+        np.testing.assert_array_equal(heat >= 0.5, balls({name: 1}).astype(bool))
         z, y, x = np.ogrid[WHOLE]
         radius = RADII[name] * 0.07
         squares = [(z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2 for a, b, c in CENTRES[name]]
-        expected = np.rint(255 * 0.5 ** (np.min(squares, axis=0) / radius**2))
-        np.testing.assert_allclose(heat, expected, atol=1)
+        expected = 0.5 ** (np.min(squares, axis=0) / radius**2)
+        expected[np.min(squares, axis=0) > 9 * radius**2] = 0
+        np.testing.assert_allclose(heat, expected, atol=0.5**9)  # what ends at three radii
 
 
 def test_voxels_that_are_no_cubes_give_balls_in_angstrom() -> None:
@@ -206,8 +208,11 @@ def test_what_cannot_be_a_target_is_refused(project: Path) -> None:
     config = str(project)
     with pytest.raises(ConfigError, match='"ribosom" is no object'):
         choose_targets(config, [Source("ribosom")])
-    with pytest.raises(ConfigError, match=r"membrane of .* has no radius"):
-        choose_targets(config, [Source("membrane")])
+    with pytest.raises(ConfigError, match=r"virus of .* has no radius"):
+        virus = create_project(
+            project.parent / "virus.json", objects=[ProjectObject("virus", 1, None)]
+        )
+        choose_targets(str(virus), [Source("virus")])
     with pytest.raises(ConfigError, match="ribosome is a target twice"):
         choose_targets(config, [Source("ribosome")], [Source("ribosome")])
     with pytest.raises(ConfigError, match="NAME,USER,SESSION with each target"):

@@ -64,3 +64,49 @@ class SegmentationUri(SegmentationName):
         if not name or (colon and not user) or (slash and not session) or "/" in name + session:
             self.fail(f'"{value}" is no segmentation. Write name:user/session.', param, ctx)
         return name, user or self.user, session or self.session
+
+
+class Owned(click.ParamType):
+    """``NAME``, ``NAME,USER,SESSION``, ``NAME:USER`` or ``NAME:USER/SESSION``."""
+
+    name = "NAME[,USER,SESSION]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | None, str | None]:
+        """Name, user and session; the last two None where they are not said."""
+        if not isinstance(value, str):
+            return value
+        name, colon, owner = value.partition(":")
+        user, slash, session = owner.partition("/")
+        words = [name, user, *([session] if slash else [])] if colon else value.split(",")
+        parts = [word.strip() for word in words]
+        if (len(parts) == 2 and not colon) or len(parts) > 3 or not all(parts):
+            self.fail(
+                f'"{value}" is neither NAME nor NAME,USER,SESSION nor NAME:USER/SESSION.',
+                param,
+                ctx,
+            )
+        given = (*parts[1:], None, None)
+        return parts[0], given[0], given[1]
+
+
+class TomogramUri(click.ParamType):
+    """Type and voxel spacing of tomograms: ``wbp@10``."""
+
+    name = "TYPE@Å"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        """Type, and Å per voxel."""
+        if not isinstance(value, str):
+            return value
+        kind, _, text = value.strip().rpartition("@")
+        try:
+            spacing = float(text)
+        except ValueError:
+            spacing = 0.0
+        if not kind or not 0 < spacing < float("inf"):
+            self.fail(f'"{value}" is no tomogram. Write its type and spacing, wbp@10.', param, ctx)
+        return kind, spacing

@@ -6,30 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from volproc.cli.copick_options import Words
+from volproc.cli.copick_options import Owned, SegmentationUri, TomogramUri, Words
 from volproc.cli.options import overwrite_option, quiet_option, say, watch_options, write_results
 
 if TYPE_CHECKING:
     from volproc.training.targets import TargetsReport
-
-
-class Owned(click.ParamType):
-    """``NAME`` or ``NAME,USER,SESSION``."""
-
-    name = "NAME[,USER,SESSION]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str | None, str | None]:
-        """Name, user and session; the last two None where they are not said."""
-        if not isinstance(value, str):
-            return value
-        parts = tuple(part.strip() for part in value.split(","))
-        if len(parts) not in (1, 3) or not all(parts):
-            self.fail(f'"{value}" is neither NAME nor NAME,USER,SESSION.', param, ctx)
-        if len(parts) == 1:
-            return parts[0], None, None
-        return parts[0], parts[1], parts[2]
 
 
 @click.command("create-targets")
@@ -40,8 +21,9 @@ class Owned(click.ParamType):
     "targets",
     multiple=True,
     type=Owned(),
-    help="Picks of an object of the project; once an object. Targets are numbered 1, 2, … in the "
-    "order of the command line. None: every particle, with the project's labels.",
+    help="Picks of an object of the project, or its segmentations where it is no particle; once "
+    "an object. Targets are numbered 1, 2, … in the order of the command line. None: every "
+    "particle, with the project's labels.",
 )
 @click.option(
     "--seg-target",
@@ -50,19 +32,32 @@ class Owned(click.ParamType):
     type=Owned(),
     help="A segmentation whose voxels above 0 become a class, numbered after the targets.",
 )
-@click.option("--picks-user-id", help="Whose picks, where every particle is taken. None: anyone's.")
-@click.option("--picks-session-id", help="Session of the picks, where every particle is taken.")
 @click.option(
-    "--run-ids", type=Words(), default=(), help="Runs to paint; all that have the tomogram."
+    "-puid", "--picks-user-id", help="Whose picks, where every particle is taken. None: anyone's."
 )
-@click.option("-alg", "--tomo-alg", default="wbp", show_default=True, help="Type of the tomograms.")
+@click.option(
+    "-psid", "--picks-session-id", help="Session of the picks, where every particle is taken."
+)
+@click.option(
+    "-runs",
+    "--run-ids",
+    type=Words(),
+    default=(),
+    help="Runs to paint; all that have the tomogram.",
+)
+@click.option("-alg", "--tomo-alg", show_default="wbp", help="Type of the tomograms.")
 @click.option(
     "-vs",
     "--voxel-size",
     type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
+    show_default="10.0",
     help="Å per voxel of the tomograms.",
+)
+@click.option(
+    "-uri",
+    "--tomo-uri",
+    type=TomogramUri(),
+    help="Type and voxel spacing of the tomograms, as wbp@10, instead of both flags.",
 )
 @click.option(
     "-rs",
@@ -77,22 +72,23 @@ class Owned(click.ParamType):
     type=click.Choice(["balls", "heatmap"]),
     default="balls",
     show_default=True,
-    help="One map of labels, or for each class a map NAME-CLASS of heights, 255 at a pick and one "
-    "half where its ball ends.",
+    help="One map of labels, or for each class a map NAME-CLASS of heights as float16, 1 at a pick "
+    "and one half where its ball ends.",
 )
 @click.option(
     "-name",
     "--target-segmentation-name",
     "name",
-    default="targets",
-    show_default=True,
+    show_default="targets",
     help="Name of the targets.",
 )
+@click.option("-uid", "--target-user-id", "user", show_default="octopi", help="Their user.")
+@click.option("-sid", "--target-session-id", "session", show_default="1", help="Their session.")
 @click.option(
-    "-uid", "--target-user-id", "user", default="octopi", show_default=True, help="Their user."
-)
-@click.option(
-    "-sid", "--target-session-id", "session", default="1", show_default=True, help="Their session."
+    "-turi",
+    "--target-uri",
+    type=SegmentationUri(),
+    help="Name, user and session of the targets, instead of the three flags.",
 )
 @overwrite_option
 @quiet_option
@@ -112,6 +108,7 @@ def create_targets(
     from volproc.training import targets as painting
     from volproc.training.target_choice import Source, choose_targets
 
+    _take_uris(options)
     chosen = choose_targets(
         config,
         [Source(*one) for one in targets],
@@ -120,11 +117,30 @@ def create_targets(
         session=picks_session_id,
     )
     with watch_options(options) as observe:
-        runs, tomogram = options.pop("run_ids"), options.pop("tomo_alg")
-        task = painting.TargetsTask(config, chosen, tomogram, runs=runs, **options)
+        task = painting.TargetsTask(config, chosen, runs=options.pop("run_ids"), **options)
         report = painting.create_targets(task, observe=observe)
     labels = {target.source.name: target.label for target in chosen}
     return _show(report, labels)
+
+
+def _take_uris(options: dict[str, Any]) -> None:
+    """Turn ``tomo_uri`` and ``target_uri``, or the flags that say the same, into a task's words."""
+    tomogram, target = options.pop("tomo_uri"), options.pop("target_uri")
+    kind, size = options.pop("tomo_alg"), options.pop("voxel_size")
+    owner = tuple(options.pop(part) for part in ("name", "user", "session"))
+    if tomogram is not None and (kind, size) != (None, None):
+        msg = "--tomo-uri has type and spacing: leave out --tomo-alg and --voxel-size."
+        raise click.UsageError(msg)
+    if target is not None and owner != (None, None, None):
+        msg = (
+            "--target-uri has name, user and session: leave out --target-segmentation-name, "
+            "--target-user-id and --target-session-id."
+        )
+        raise click.UsageError(msg)
+    options["tomogram"], options["voxel_size"] = tomogram or (kind or "wbp", size or 10.0)
+    usual = ("targets", "octopi", "1")
+    names = target or tuple(one or other for one, other in zip(owner, usual, strict=True))
+    options["name"], options["user"], options["session"] = names
 
 
 def _show(report: TargetsReport, labels: dict[str, int]) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from volproc.cli.dataset import input_options
+from volproc.cli.number_options import Numbers
 from volproc.cli.options import (
     Named,
     Sizes,
@@ -28,26 +29,6 @@ OF_TABLES = (
     "voxel_size", "truth_voxel_size", "unit", "truth_unit", "shape", "pixel_size", "project",
 )  # fmt: skip
 """Options that say what tables do not, or where their project is."""
-
-
-class Numbers(click.ParamType):
-    """Positive numbers with commas between."""
-
-    name = "A,B,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Numbers in their order."""
-        if not isinstance(value, str):
-            return tuple(value)
-        try:
-            numbers = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            numbers = ()
-        if not numbers or not all(0 < number < float("inf") for number in numbers):
-            self.fail(f'"{value}" is no list of positive numbers. Write 0.2,0.5,1.', param, ctx)
-        return numbers
 
 
 def rule_options(function: F) -> F:

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from volproc.cli.copick_options import Words
-from volproc.cli.create_targets import Owned
+from volproc.cli.copick_options import Owned, Words
 from volproc.cli.dataset import MAX_FAILED, MAX_ROWS
 from volproc.cli.options import cluster_options, overwrite_option, quiet_option, run_options, say
 
@@ -49,11 +48,19 @@ class Range(click.ParamType):
     help="Voxel spacing of the segmentation, Å.",
 )
 @click.option(
-    "-pi", "--picks-info", "picks", required=True, type=Owned(), help="The picks to tell apart."
+    "-pi",
+    "--picks-info",
+    "--picks-uri",
+    "picks",
+    required=True,
+    type=Owned(),
+    help="The picks to tell apart.",
 )
 @click.option(
     "-si",
+    "-suri",
     "--seg-info",
+    "--seg-uri",
     "mask",
     required=True,
     type=Owned(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from volproc.cli.copick_options import SegmentationName, SegmentationUri, Words
+from volproc.cli.copick_options import SegmentationName, SegmentationUri, TomogramUri, Words
 
 if TYPE_CHECKING:
     from volproc.workflows.segment_project import ProjectSegmenting
@@ -27,27 +27,6 @@ MOST_VIEWS = 8
 
 PROJECT_NAMES = ("tomo_alg", "tomo_uri", "seg_info", "seg_uri", "tomo_batch_size")
 """Options that are of a project alone."""
-
-
-class TomogramUri(click.ParamType):
-    """Type and voxel spacing of tomograms: ``wbp@10``."""
-
-    name = "TYPE@Å"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, float]:
-        """Type, and Å per voxel."""
-        if not isinstance(value, str):
-            return value
-        kind, _, text = value.strip().rpartition("@")
-        try:
-            spacing = float(text)
-        except ValueError:
-            spacing = 0.0
-        if not kind or not 0 < spacing < float("inf"):
-            self.fail(f'"{value}" is no tomogram. Write its type and spacing, wbp@10.', param, ctx)
-        return kind, spacing
 
 
 OCTOPI_OPTIONS = (
@@ -73,7 +52,7 @@ OCTOPI_OPTIONS = (
         "-alg", "--tomo-alg", help="With a project: type of the tomograms. [default: wbp]"
     ),
     click.option(
-        "-turi", "--tomo-uri", type=TomogramUri(),
+        "-uri", "-turi", "--tomo-uri", type=TomogramUri(),
         help="The same with the voxel spacing, as wbp@10.",
     ),
     click.option(

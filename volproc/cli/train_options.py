@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from volproc.cli.copick_options import SegmentationName, Words
+from volproc.cli.copick_options import SegmentationName, SegmentationUri, TomogramUri, Words
+from volproc.cli.number_options import Numbers
 
 if TYPE_CHECKING:
+    from volproc.training.projects import Project
     from volproc.training.settings import TrainingSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,43 +73,6 @@ OCTOPI_WARMUP_EPOCHS = 5
 OCTOPI_LAST_RATE = 1e-6
 
 
-class Numbers(click.ParamType):
-    """Whole numbers above 0 with commas in between."""
-
-    name = "N,N,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Whole numbers."""
-        if not isinstance(value, str):
-            return tuple(value)
-        words = value.strip().removeprefix("[").removesuffix("]").split(",")
-        if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-            self.fail(f'"{value}" is no list of whole numbers above 0. Write 32,64,96.', param, ctx)
-        return tuple(map(int, words))
-
-
-class VoxelSizes(click.ParamType):
-    """Å per voxel: one number, or one a project."""
-
-    name = "Å[,Å...]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Numbers above 0."""
-        if not isinstance(value, str):
-            return tuple(value)
-        try:
-            sizes = tuple(float(word) for word in value.split(","))
-        except ValueError:
-            sizes = ()
-        if not sizes or not all(0 < size < float("inf") for size in sizes):
-            self.fail(f'"{value}" is no voxel size in Å. Write 10, or 10,7.84.', param, ctx)
-        return sizes
-
-
 class BestMetric(click.ParamType):
     """What the best model is chosen by."""
 
@@ -150,6 +115,7 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
     count = click.IntRange(min=1)
     positive = click.FloatRange(min=0, min_open=True)
     part = click.FloatRange(0, 1)
+    widths = Numbers(int, name="N,N,...", example="32,64,96")
 
     def add(function: F) -> F:
         for one in reversed(
@@ -157,7 +123,7 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
                 option(
                     "-vs",
                     "--voxel-size",
-                    kind=VoxelSizes(),
+                    kind=Numbers(name="Å[,Å...]", example="10, or 10,7.84"),
                     help_text="Å per voxel of the tomograms, one for all projects or one each. "
                     "Mixed sizes are not rescaled.  [default: 10]",
                 ),
@@ -168,6 +134,15 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
                     help_text="Type of the tomograms; of several, a run is seen in each.  "
                     "[default: wbp]",
                 ),
+                click.option(
+                    "-uri",
+                    "--tomo-uri",
+                    "tomo_uris",
+                    multiple=True,
+                    type=TomogramUri(),
+                    help="Type and voxel spacing of the tomograms, as wbp@10, instead of both "
+                    "flags; given several times, a run is seen in each.",
+                ),
                 option(
                     "-tinfo",
                     "--target-info",
@@ -176,14 +151,22 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
                     "[default: targets,octopi,1]",
                 ),
                 option(
+                    "-turi",
+                    "--target-uri",
+                    kind=SegmentationUri(),
+                    help_text="The same as --target-info.",
+                ),
+                option(
                     "-truns",
                     "--train-run-ids",
+                    "--trainRunIDs",
                     kind=Words(),
                     help_text="Runs to train on, as RUN or SESSION:RUN; the others are held out.",
                 ),
                 option(
                     "-vruns",
                     "--validate-run-ids",
+                    "--validateRunIDs",
                     kind=Words(),
                     help_text="Runs to validate on; the others are trained on.",
                 ),
@@ -202,8 +185,8 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
                 option(
                     "-mw", "--model-weights", kind=click.Path(), help_text="best_model.pth of it."
                 ),
-                option("-ch", "--channels", kind=Numbers(), help_text="Widths of the levels."),
-                option("-s", "--strides", kind=Numbers(), help_text="Strides between the levels."),
+                option("-ch", "--channels", kind=widths, help_text="Widths of the levels."),
+                option("-s", "--strides", kind=widths, help_text="Strides between the levels."),
                 option(
                     "--res-units", kind=click.IntRange(min=0), help_text="Residual units a level."
                 ),
@@ -289,19 +272,20 @@ def make_settings(
     from volproc.training.augment import Augmentation
     from volproc.training.projects import ProjectData, continue_from, cube, settings_of
 
-    said = {key: value for key, value in options.items() if value is not None}
+    said = {key: value for key, value in options.items() if value not in (None, ())}
     chosen = {**defaults, **said}
     if ("model_config" in said) != ("model_weights" in said):
         msg = "--model-config and --model-weights belong together: give both or none."
         raise click.UsageError(msg)
+    targets = one_of(said, "target_uri", "target_info") or ("targets", "octopi", "1")
     is_octopi = defaults is OCTOPI
     kind, beta, number = BestMetric().convert(chosen["best_metric"], None, None)
     epochs, steps = chosen["num_epochs"], chosen["steps_per_epoch"] or 1
     settings, notes = settings_of(
         ProjectData(
-            projects_of(configs, chosen.get("voxel_size", (10.0,))),
+            projects_of(configs, said),
             chosen.get("tomo_alg", ("wbp",)),
-            chosen.get("target_info", ("targets", "octopi", "1")),
+            targets,
             chosen.get("train_run_ids", ()),
             chosen.get("validate_run_ids", ()),
             chosen.get("data_split", 0.8),
@@ -352,20 +336,55 @@ def make_settings(
     return settings, notes
 
 
-def projects_of(configs: tuple[str, ...], sizes: tuple[float, ...]) -> tuple[Any, ...]:
-    """Projects by name and path, each with its voxel size."""
+def projects_of(configs: tuple[str, ...], said: dict[str, Any]) -> tuple[Project, ...]:
+    """Projects by name and path, each as often as it has voxel sizes.
+
+    Parameters
+    ----------
+    configs : tuple of str
+        Projects, as PATH or SESSION,PATH.
+    said : dict
+        Of which ``tomo_uris``, or ``voxel_size``, are looked at.
+
+    Raises
+    ------
+    click.UsageError
+        If projects have no names of their own, or their number is not that of the voxel sizes.
+    """
     from volproc.training.projects import Project
 
+    for name in ("tomo_alg", "voxel_size"):
+        one_of(said, "tomo_uris", name)
+    sizes = said.get("voxel_size", (10.0,))
     if len(sizes) not in (1, len(configs)):
         msg = f"{len(sizes)} voxel sizes for {len(configs)} projects. Give one, or one each."
         raise click.UsageError(msg)
     sizes = sizes * len(configs) if len(sizes) == 1 else sizes
-    projects = []
-    for config, size in zip(configs, sizes, strict=True):
-        session, comma, path = config.partition(",")
-        projects.append(Project(path, size, session) if comma else Project(config, size))
-    sessions = [project.session for project in projects]
-    if len(projects) > 1 and ("" in sessions or len(set(sessions)) < len(sessions)):
+    named = [(config.partition(",")[::2] if "," in config else ("", config)) for config in configs]
+    sessions = [session for session, _ in named]
+    if len(named) > 1 and ("" in sessions or len(set(sessions)) < len(sessions)):
         msg = "several projects need names of their own: --config a,one.json --config b,two.json."
         raise click.UsageError(msg)
-    return tuple(projects)
+    kinds: dict[float, list[str]] = {}
+    for kind, spacing in dict.fromkeys(said.get("tomo_uris", ())):
+        kinds.setdefault(spacing, []).append(kind)
+    return tuple(
+        Project(path, size, session, tuple(kinds.get(size, ())))
+        for (session, path), own in zip(named, sizes, strict=True)
+        for size in (kinds or (own,))
+    )
+
+
+def one_of(said: dict[str, Any], one: str, other: str) -> Any:
+    """Value of one of two options that say the same; None where neither was given.
+
+    Raises
+    ------
+    click.UsageError
+        If both were given.
+    """
+    if one in said and other in said:
+        first, second = (f"--{name.removesuffix('s').replace('_', '-')}" for name in (one, other))
+        msg = f"{first} and {second} say the same: give one of them."
+        raise click.UsageError(msg)
+    return said.get(one, said.get(other))

@@ -30,6 +30,9 @@ class Project:
     session: str = ""
     """What people call it among several; part of ``SESSION:RUN``."""
 
+    tomograms: tuple[str, ...] = ()
+    """Types of its tomograms, where they are not those of the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectData:
@@ -212,7 +215,8 @@ def _runs(data: ProjectData, number: int, notes: list[str]) -> list[str]:
     project = data.projects[number]
     every = list_runs(project.config)
     fitting = set(every)
-    for tomogram in data.tomograms:
+    tomograms = project.tomograms or data.tomograms
+    for tomogram in tomograms:
         has = list_runs(project.config, tomogram=tomogram, voxel_size=project.voxel_size)
         fitting &= set(has)
     name, user, session = data.targets
@@ -224,7 +228,7 @@ def _runs(data: ProjectData, number: int, notes: list[str]) -> list[str]:
             project.config, run, name, voxel_size=project.voxel_size, user=user, session=session
         )
     ]
-    what = f"tomogram {', '.join(data.tomograms)} at {project.voxel_size:g} Å"
+    what = f"tomogram {', '.join(tomograms)} at {project.voxel_size:g} Å"
     lacking = {
         f"a {what}": [run for run in every if run not in fitting],
         f"targets {name}:{user}/{session}": [r for r in every if r in fitting and r not in shown],
@@ -328,7 +332,7 @@ def _data_sets(
                     values=labels[number].values,
                     centres=labels[number].centres,
                 )
-                for tomogram in data.tomograms
+                for tomogram in project.tomograms or data.tomograms
             ]
     return tuple(sets)
 

@@ -56,7 +56,8 @@ def choose_targets(
     config : str
         Configuration file of the project.
     picks, segmentations : sequence of Source
-        What shows the classes. They are numbered 1, 2, … in this order, picks first. Without
+        What shows the classes. They are numbered 1, 2, … in this order, picks first; of an object
+        that is no particle, segmentations of its name are taken. Without
         picks and segmentations every particle of the project is taken, with the label that the
         project gives it.
     user, session : str or None
@@ -88,7 +89,8 @@ def choose_targets(
     for number, source in enumerate(named, 1):
         radius = None
         if number <= len(picks):
-            radius = _radius(config, _known(config, objects, source.name))
+            item = _known(config, objects, source.name)
+            radius = _radius(config, item) if item.is_particle else None
         targets.append(Target(source, number, radius))
     return tuple(targets)
 

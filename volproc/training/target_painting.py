@@ -15,14 +15,14 @@ from volproc.io.lazy import lazy_chunks
 from volproc.plan.blocks import ChunkGrid
 from volproc.training.layers import Bumps, Layer
 
-Voxels = npt.NDArray[np.unsignedinteger]
+Voxels = npt.NDArray[np.unsignedinteger] | npt.NDArray[np.floating]
 
 
 class Painter(Protocol):
     """Makes the voxels of any region."""
 
     @property
-    def dtype(self) -> np.dtype[np.unsignedinteger]:
+    def dtype(self) -> np.dtype[np.unsignedinteger] | np.dtype[np.floating]:
         """Type of the voxels."""
         ...
 
@@ -56,28 +56,33 @@ class LabelPainter:
 
 @dataclass(frozen=True, slots=True)
 class HeatPainter:
-    """Paints one class as heights of 0 to 255.
+    """Paints one class as heights of 0 to 1.
 
     Parameters
     ----------
     bumps : Bumps or None
         The class as points.
     layers : sequence of Layer
-        The class as segmentations, which are 255 inside.
+        The class as segmentations, which are 1 inside.
+
+    Notes
+    -----
+    float16 tells heights of 2⁻²⁴ from 0, so that the whole flank of a Gaussian is kept; a byte
+    would end it at 1/510.
     """
 
-    dtype: ClassVar[np.dtype[np.uint8]] = np.dtype(np.uint8)
+    dtype: ClassVar[np.dtype[np.float16]] = np.dtype(np.float16)
 
     bumps: Bumps | None
     layers: Sequence[Layer]
 
     def paint(self, region: Region) -> Voxels:
         """Heights of one region."""
-        out = np.zeros(region_shape(region), np.uint8)
+        out = np.zeros(region_shape(region), np.float16)
         if self.bumps is not None:
-            out = np.rint(255 * self.bumps.values(region)).astype(np.uint8)
+            out = self.bumps.values(region).astype(np.float16)
         for layer in self.layers:
-            out[layer.mask(region)] = 255
+            out[layer.mask(region)] = 1
         return out
 
 
@@ -104,7 +109,7 @@ def write_painted(
         shape=shape,
         dtype=painter.dtype,
         voxel_size=(voxel_size,) * 3,
-        kind="labels",
+        kind="intensity" if painter.dtype.kind == "f" else "labels",
         overwrite=overwrite,
     )
     try:

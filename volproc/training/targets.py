@@ -60,7 +60,7 @@ class TargetsTask:
         What the targets are called.
     kind : {"balls", "heatmap"}
         One multilabel segmentation a run, or a heat map a class: a segmentation ``NAME-CLASS``
-        of values 0 to 255, 255 at a pick and one half at the radius of its ball.
+        of float16, 1 at a pick and one half at the radius of its ball.
     overwrite : bool
         Replace targets of the same name.
     """
