@@ -208,10 +208,8 @@ def test_what_cannot_be_a_target_is_refused(project: Path) -> None:
     config = str(project)
     with pytest.raises(ConfigError, match='"ribosom" is no object'):
         choose_targets(config, [Source("ribosom")])
+    virus = create_project(project.parent / "virus.json", objects=[ProjectObject("virus", 1)])
     with pytest.raises(ConfigError, match=r"virus of .* has no radius"):
-        virus = create_project(
-            project.parent / "virus.json", objects=[ProjectObject("virus", 1, None)]
-        )
         choose_targets(str(virus), [Source("virus")])
     with pytest.raises(ConfigError, match="ribosome is a target twice"):
         choose_targets(config, [Source("ribosome")], [Source("ribosome")])

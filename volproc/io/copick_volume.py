@@ -230,7 +230,8 @@ def _check_target(address: CopickAddress, target: Target) -> None:
         if target.dtype.kind not in "iu" and target.dtype != np.float16:
             msg = (
                 f"a segmentation holds integers, got {target.dtype}. Write labels as uint8, "
-                "uint16 or uint32, heat maps of one class as float16, and other volumes as a tomogram (RUN/TYPE@VOXEL)."
+                "uint16 or uint32, heat maps of one class as float16, and other volumes as a "
+                "tomogram (RUN/TYPE@VOXEL)."
             )
             raise FormatError(msg)
     elif "features" in address.name:
