@@ -118,10 +118,12 @@ def test_a_plan_counts_the_patches_of_every_grid_and_says_them() -> None:
     own = PatchGrid(JOB.shape, (64, 64, 64), 0.5)
     turned = PatchGrid(JOB.shape, (64, 64, 64), 0.5, (False, True, False))
     wide = PatchGrid(JOB.shape, (96, 96, 96), 0.5)
-    plan = make_plan(replace(JOB, num_views=1, overlap=0.5, grids=(own, turned, wide)))
-    assert plan.num_passes == 2 * len(own) + len(wide)
-    said = f"2 grids of {len(own)} of 64 × 64 × 64, 1 grids of {len(wide)} of 96 × 96 × 96"
-    assert said in plan.explain()
+    far = PatchGrid(JOB.shape, (96, 96, 96), 0.5, (False, True, False))
+    grids = (own, turned, wide, far)
+    plan = make_plan(replace(JOB, num_views=1, overlap=0.5, grids=grids, num_models=2))
+    assert plan.num_passes == 2 * len(own) + 2 * len(wide)
+    said = f"2 grids of {len(own)} of 64 × 64 × 64, 2 grids of {len(wide)} of 96 × 96 × 96"
+    assert f"{said}, overlap 0.5, 2 views of each of 2 models" in plan.explain()
 
 
 def test_grids_that_are_completed_apart_take_memory_and_blocks_get_smaller() -> None:

@@ -234,6 +234,7 @@ class Settings:
             on_device=on_device,
             pad=self.pad,
             grids=tuple(sweep.patches for sweep in sweeps),
+            num_models=len(specs),
             kept_bytes=kept,
             map_bytes=map_bytes,
         )

@@ -158,7 +158,9 @@ class Plan:
     def _counts(self) -> str:
         """Patches and views of each kind of grid, for people."""
         job = self.job
-        views = f"{job.num_views} view{'s' * (job.num_views > 1)}"
+        num_views = job.num_views * len(job.patch_grids) // job.num_models
+        views = f"{num_views} view{'s' * (num_views > 1)}"
+        views += f" of each of {job.num_models} models" if job.num_models > 1 else ""
         # Mirrored grids have as many patches.
         kinds = Counter((grid.patch, len(grid)) for grid in job.patch_grids)
         parts = [

@@ -25,7 +25,7 @@ class Job:
     overlap : float
         Part of a patch shared with the next.
     num_views : int
-        Passes of each patch.
+        Passes of each patch: the views of a patch where they share its grid, else 1.
     num_classes : int
         Output channels.
     batch_size : int
@@ -43,6 +43,8 @@ class Job:
     grids : tuple of PatchGrid
         Grids of patches, each of which is slid over the volume by itself: of several models, or of
         views with grids of their own. Empty means one, of ``patch`` and ``overlap``.
+    num_models : int
+        Networks, each of which has as many grids and views as the others.
     kept_bytes : int
         Bytes per voxel that a block keeps from grid to grid, where each is completed by itself; 0
         where one array of sums serves all grids.
@@ -64,6 +66,7 @@ class Job:
     on_device: bool = False
     pad: bool = False
     grids: tuple[PatchGrid, ...] = ()
+    num_models: int = 1
     kept_bytes: int = 0
     map_bytes: int = 0
 
