@@ -14,13 +14,14 @@ import psutil
 import pytest
 import torch
 
+from volproc.cli.main import run
 from volproc.cli.signals import Stop
 from volproc.core.model import ModelSpec
 from volproc.io.open import open_
 from volproc.models.loading import save_model
 from volproc.models.networks import build
 
-VOLPROC = (sys.executable, "-c", "from volproc.cli.main import main; main()")
+VOLPROC = [sys.executable, "-c", "from volproc.cli.main import main; main()"]
 
 DEADLINE_S = 300.0
 """Seconds after which a process that was waited for counts as stuck."""
@@ -93,7 +94,7 @@ def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> Non
 
 def segment(*words: str) -> list[str]:
     volume = ["noise.npy", "-vs", "10", "-m", "tiny.pt", "--chunks", "16", "--tta", "none"]
-    return [*VOLPROC, "segment", "semantic", *volume, *words]
+    return ["segment", "semantic", *volume, *words]
 
 
 def num_blocks(log: Path) -> int:
@@ -112,9 +113,14 @@ def num_blocks(log: Path) -> int:
     ids=["ctrl-c-local", "term-local", "hangup-threads"],
 )
 def test_an_interrupted_run_is_clean_and_goes_on(
-    here: Path, number: signal.Signals, to_group: bool, cluster: list[str], goes_on: bool
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    to_group: bool,
+    cluster: list[str],
+    goes_on: bool,
 ) -> None:
-    words = segment("-o", "out.zarr", "--log-json", "log.jsonl", *cluster)
+    words = [*VOLPROC, *segment("-o", "out.zarr", "--log-json", "log.jsonl", *cluster)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(words, start_new_session=True, **pipes)
     wait_for(lambda: num_blocks(here / "log.jsonl") >= 1, process)
@@ -134,9 +140,10 @@ def test_an_interrupted_run_is_clean_and_goes_on(
 
     if not goes_on:
         return
-    again = subprocess.run(segment("-o", "out.zarr"), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert "done before" in again.stderr
+    status = run(segment("-o", "out.zarr"))
+    said = capsys.readouterr().err
+    assert status == 0, said
+    assert "done before" in said
     assert open_("out.zarr").shape == (48, 44, 36)
 
 

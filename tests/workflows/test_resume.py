@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,22 +200,26 @@ def test_strips_within_a_layer_do_not_wait_for_the_next_one(make_task) -> None:
 
 KILL = """
 import os, signal, sys
+from pathlib import Path
 import numpy as np
-from volproc.graph import ledger, spill
+from volproc.graph import ledger
 from volproc.graph.predict import Settings
+from volproc.workflows.record import work_path
 from volproc.workflows.segment import SegmentTask, segment
 
-address, output, model, place, count = sys.argv[1:]
-calls = 0
+address, output, model = sys.argv[1:]
+task = SegmentTask(
+    address, output, model, Settings(overlap=0.5), 10.0, probabilities="float16", chunks=(4, 7, 6)
+)
 
 
-def kill_at(owner, name):
+def kill_at(owner, name, count):
     original = getattr(owner, name)
+    calls = [0]
 
     def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == int(count):
+        calls[0] += 1
+        if calls[0] == count:
             if name == "save":  # in the middle of a file
                 args[0].write(b"half of it")
                 args[0].write.__self__.flush()
@@ -225,14 +229,17 @@ def kill_at(owner, name):
     setattr(owner, name, call)
 
 
-if place == "strip":
-    kill_at(np, "save")
-elif place == "marker":
-    kill_at(ledger.Ledger, "commit")
-task = SegmentTask(
-    address, output, model, Settings(overlap=0.5), 10.0, probabilities="float16", chunks=(4, 7, 6)
-)
-segment(task, observe=lambda event: print(event.kind, flush=True))
+# First in the middle of a strip for a neighbour; then after a block's data, before its marker:
+# what stands on disk then looks finished and is not.
+for moment in ((np, "save", 9), (ledger.Ledger, "commit", 2)):
+    child = os.fork()
+    if not child:
+        kill_at(*moment)
+        segment(task)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    markers = list(work_path(output).glob("predict/*/*.json"))
+    print(status, int(Path(output).exists()), len(markers), flush=True)
 """
 
 
@@ -240,16 +247,14 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(
     address, model, tmp_path, monkeypatch, make_task, check_outputs
 ) -> None:
     task = make_task(probabilities="float16")
-    # First in the middle of a strip for a neighbour; then after a block's data, before its
-    # marker: what stands on disk then looks finished and is not.
-    for place, count, done in (("strip", 9, 1), ("marker", 2, 2)):
-        command = [sys.executable, "-c", KILL, address, task.output, model, place, str(count)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert run.returncode == -9, run.stderr
-        assert not Path(task.output).exists()
-        markers = list(work_path(task.output).glob("predict/*/*.json"))
-        assert len(markers) >= done
-    finished = len(markers)
+    command = [sys.executable, "-c", KILL, address, task.output, model]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    first, second = ([int(word) for word in line.split()] for line in run.stdout.splitlines())
+    assert first[:2] == second[:2] == [-signal.SIGKILL, 0]
+    assert first[2] >= 1
+    finished = second[2]
+    assert finished >= 2
     blocks = FailingBlocks(monkeypatch, after=-1)
     report = segment(task)
     assert report.num_skipped == finished
