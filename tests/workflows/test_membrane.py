@@ -184,12 +184,39 @@ def test_a_run_that_was_broken_off_goes_on_and_a_finished_one_is_not_replaced(
         extract_membrane(only)
     monkeypatch.undo()
     logs = config.parent / "project" / "logs"
-    assert [p.name for p in logs.iterdir()] == ["membrane-extract_octopi_4.run.json"]
+    assert sorted(p.name for p in logs.iterdir()) == [
+        ".membrane-extract_octopi_4.finished",
+        "membrane-extract_octopi_4.run.json",
+    ]
     with pytest.raises(ResumeError, match=r"threshold was"):
         extract_membrane(replace(only, threshold=(2.0, 9.0)))
-    assert extract_membrane(only).counts == {"A": (2, 2), "B": (2, 2)}
+    report = extract_membrane(only)
+    assert report.counts == {"A": (2, 2), "B": (2, 2)}
+    assert [entry.status for entry in report.entries] == ["skipped", "done"]
+    assert report.log is not None
+    assert yaml.safe_load(report.log.read_text())["picks"]["A"] == {"close": 2, "far": 2}
+    assert not any(path.name.endswith(".finished") for path in logs.iterdir())
     with pytest.raises(ExistsError, match="--overwrite"):
         extract_membrane(only)
+
+
+def test_a_finished_run_is_done_again_only_where_its_files_changed(config: Path) -> None:
+    every = task(config)  # C has no mask, so that the command is never done
+
+    def become() -> list[str]:
+        return [entry.status for entry in extract_membrane(every).entries]
+
+    assert become() == ["done", "done", "failed"]
+    assert become() == ["skipped", "skipped", "failed"]
+    put(config, "A", places([16, 12, 30, 30]))
+    folder = config.parent / "project" / "ExperimentRuns"
+    (folder / "B" / "Picks" / "octopi_4_spike.json").unlink()
+    assert become() == ["done", "done", "failed"]
+    assert len(read(config, "B", "4")["points"]) == 2
+    (logs,) = (config.parent / "project" / "logs").glob(".*.finished")
+    for marker in logs.iterdir():
+        marker.write_text("{")
+    assert become() == ["done", "done", "failed"]
 
 
 def test_the_command_takes_octopis_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

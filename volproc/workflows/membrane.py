@@ -30,7 +30,8 @@ from volproc.io.picks_split import (
 from volproc.io.xyz import xyz_angstrom_to_zyx
 from volproc.reduce.nearest_mask import Nearest
 from volproc.workflows.dataset import explain
-from volproc.workflows.dataset_record import Entry, RunRecord, goes_on, read_run
+from volproc.workflows.dataset_record import Entry, RunRecord, Status, goes_on, read_run
+from volproc.workflows.membrane_finished import FinishedRuns
 from volproc.workflows.membrane_runs import STAGE, MembraneTask, RunPicks, find_works
 
 RADIUS_VOXELS = 8.0
@@ -81,8 +82,8 @@ def extract_membrane(
     MissingFileError, ConfigError, AddressError
         If the project, an object or a run is not there, or a name is none for copick.
     ExistsError
-        If an output is there; before any work. Those of the same command that was killed, or in
-        which runs failed, are replaced.
+        If an output is there; before any work. Of the same command that was killed, or in which
+        runs failed, what is finished is kept and the rest replaced.
     ResumeError
         If an unfinished run with other settings wrote to the same session.
 
@@ -93,7 +94,7 @@ def extract_membrane(
     """
     works = find_works(task, observe)
     entries = [Entry(work.name, work.picks, work.outputs[0]) for work in works]
-    record = _begin(task, works, entries)
+    record, finished = _begin(task, works, entries)
     counts: dict[str, tuple[int, int]] = {}
     status: Literal["done", "failed", "interrupted"] = "interrupted"
     try:
@@ -101,27 +102,35 @@ def extract_membrane(
         for number, (work, entry) in enumerate(zip(works, entries, strict=True)):
             begin_s = perf_counter()
             error = ""
+            became: Status = "done"
             try:
                 if work.problem:
                     raise AddressError(work.problem)
-                counts[work.name] = _split_run(task, work, executor, observe)
+                before = finished.find(work)
+                counts[work.name] = before or _split_run(task, work, executor, observe)
+                if before is None:
+                    finished.keep(work, counts[work.name])
+                else:
+                    became = "skipped"
             except Exception as problem:  # one of many: it is noted, and the others go on
-                error = explain(problem)
-            record.end(
-                number, "failed" if error else "done", seconds=perf_counter() - begin_s, error=error
-            )
+                error, became = explain(problem), "failed"
+            record.end(number, became, seconds=perf_counter() - begin_s, error=error)
             facts = {"status": entry.status, "time_s": entry.seconds}
             observe(Event("tomogram", STAGE, text=error, volume=work.name, facts=facts))
         observe(Event("done", STAGE))
         log = _write_log(task, _owner(works), entries, counts) if counts else None
         status = "done" if len(counts) == len(works) else "failed"
+        if status == "done":
+            finished.remove()
     finally:
         with suppress(OSError):  # what ended the run is what has to be said
             record.finish(status)
     return MembraneReport(tuple(entries), counts, log)
 
 
-def _begin(task: MembraneTask, works: Sequence[RunPicks], entries: list[Entry]) -> RunRecord:
+def _begin(
+    task: MembraneTask, works: Sequence[RunPicks], entries: list[Entry]
+) -> tuple[RunRecord, FinishedRuns]:
     """Refuse outputs that are there, but for those of this run when it was killed or failed."""
     path = log_path(task.config, STAGE, user=_owner(works), session=task.save_session)
     path = path.with_suffix(".run.json")
@@ -133,7 +142,9 @@ def _begin(task: MembraneTask, works: Sequence[RunPicks], entries: list[Entry]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     record = RunRecord(path, facts, entries)
     record.begin()
-    return record
+    finished = FinishedRuns(path.with_name(f".{path.name.removesuffix('.run.json')}.finished"))
+    finished.begin(goes_on=is_own)
+    return record, finished
 
 
 def _owner(works: Sequence[RunPicks]) -> str:
