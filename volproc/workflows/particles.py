@@ -18,7 +18,6 @@ from volproc.io.points import refuse_points, write_points
 from volproc.reduce.particle_rule import make_rule
 from volproc.reduce.particle_table import points_of
 from volproc.workflows.particle_maps import open_beside
-from volproc.workflows.particle_peaks import find_score_peaks
 from volproc.workflows.particle_stages import STAGE, Stages, find_particles, make_sidecars
 from volproc.workflows.particle_task import RULE_OPTIONS, LocalizeTask
 from volproc.workflows.pick_marker import begin_writing, end_writing, is_being_written
@@ -82,6 +81,8 @@ def localize(
     name = tomogram_name(task.address, volume.name)
     size, shape = volume.voxel_size, volume.shape
     if rule.method == "peaks":
+        from volproc.workflows.particle_peaks import find_score_peaks  # imports Dask
+
         assert maps.scores is not None
         points = find_score_peaks(maps.scores, rule, stages, voxel_size=size, name=name)
     else:
