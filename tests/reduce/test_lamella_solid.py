@@ -20,7 +20,7 @@ def expected(mask: np.ndarray) -> np.ndarray:
 def test_solid_hulls_are_those_of_scikit_image_by_region() -> None:
     rng = np.random.default_rng(3)
     num_full = 0
-    for _ in range(40):
+    for _ in range(20):
         shape = tuple(rng.integers(9, 45, 3).tolist())
         low = [int(rng.integers(0, n)) for n in shape]
         high = [int(rng.integers(a, n)) + 1 for a, n in zip(low, shape, strict=True)]
@@ -38,7 +38,7 @@ def test_solid_hulls_are_those_of_scikit_image_by_region() -> None:
         ]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), due)
         num_full += bool(due.any())
-    assert num_full > 10
+    assert num_full > 5
 
 
 def test_what_is_flat_on_the_coarse_grid_has_no_hull() -> None:
