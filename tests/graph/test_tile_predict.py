@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from volproc.core.errors import ConfigError, NonFiniteError, PlanError
+from volproc.core.errors import ConfigError, NonFiniteError
 from volproc.core.model import ModelSpec
+from volproc.core.types import Region
+from volproc.graph.cut_tiles import halo_tiles
 from volproc.graph.physical_mask import PhysicalMask
-from volproc.graph.tile_predict import TileJob, describe_tiles, halo_tiles, planned_bytes
+from volproc.graph.tile_predict import TileJob
 from volproc.io.open import inspect
 from volproc.models.cryosiam import activate, read_cryosiam_spec
 from volproc.models.cryosiam_networks import SEMANTIC
@@ -74,11 +76,9 @@ def run(job: TileJob) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], i
 
 
 def whole(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities that the network gives for the whole volume, its ends continued."""
-    missing = [(0, -n % 8) for n in volume.shape]
-    batch = torch.from_numpy(np.pad(volume, missing, mode="edge"))[None, None]
-    inner = (slice(None), *(slice(0, n) for n in volume.shape))
-    return activate(spec, load_model(spec, "cpu")(batch))[0].numpy()[inner]
+    """Probabilities that the network gives for the whole volume."""
+    batch = torch.from_numpy(volume)[None, None]
+    return activate(spec, load_model(spec, "cpu")(batch))[0].numpy()
 
 
 @pytest.mark.parametrize("core", [16, 50])
@@ -93,17 +93,25 @@ def test_tiles_give_what_the_whole_volume_gives(
     assert np.abs(probabilities - due).max() < 1e-5
     np.testing.assert_array_equal(labels, choose_labels(probabilities, 0.4))
     assert len(np.unique(labels)) > 1
-    short = replace(job, tiles=replace(tiles, halo=8, core=(8, 16, 16)))
-    assert np.abs(run(short)[1] - due).max() > 1e-4  # a halo is needed
+    bare = replace(job, has_outputs=False, tiles=replace(tiles, slab=3))
+    given = [bare(index)[0].outputs for index in bare.indices()]
+    assert all(outputs is not None and not outputs.probabilities.size for outputs in given)
+    np.testing.assert_array_equal(np.concatenate([o.labels for o in given if o], 1), labels)
 
 
 def test_views_are_averaged_for_every_cut(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> None:
     found = []
-    for core in (16, 104):
+    for core in (56, 104):
         tiles = halo_tiles(spec, SHAPE, memory_bytes=10**10, device="cpu", core=core)
         job = TileJob(ArraySource(volume), spec, tiles, 0.4, "cpu", views=find_views("octopi4"))
         found.append(run(job)[1])
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    views, batch = find_views("octopi4"), torch.from_numpy(volume)
+    due = sum(
+        view.inverse(torch.from_numpy(whole(spec, view.forward(batch).contiguous().numpy())))
+        for view in views
+    ) / len(views)
+    for probabilities in found:
+        assert np.abs(probabilities - due.numpy()).max() < 1e-5
     assert np.abs(found[0] - whole(spec, volume)).max() > 1e-3
 
 
@@ -120,19 +128,34 @@ def test_tiles_outside_the_mask_are_not_computed(
     due = whole(spec, volume)
     due[:, :, :40] = due[:, :, 60:] = 0
     assert np.abs(probabilities - due).max() < 1e-5
+    large = replace(job, tiles=replace(tiles, core=(8, 104, 16)))
+    assert np.abs(run(large)[1] - due).max() < 1e-5
 
 
-def test_memory_says_how_large_tiles_are(spec: ModelSpec) -> None:
-    large = halo_tiles(spec, (400, 400, 400), memory_bytes=10**12, device="cpu")
-    needed = sum(planned_bytes(spec, large, on_device=False))
-    small = halo_tiles(spec, (400, 400, 400), memory_bytes=needed - 1, device="cpu")
-    assert max(small.core) < max(large.core)
-    assert sum(planned_bytes(spec, small, on_device=False)) < needed
-    assert "2.80 voxels through the network" in describe_tiles(
-        spec, replace(large, core=(200, 200, 200), shape=(464, 960, 928)), on_device=False
+def test_only_what_the_mask_has_of_a_tile_is_read(spec: ModelSpec) -> None:
+    read: list[Region] = []
+
+    class Watched(ArraySource):
+        def read(self, region: Region) -> npt.NDArray[Any]:
+            read.append(region)
+            return super().read(region)
+
+    shape = (8, 400, 16)
+    inside = np.zeros(shape, np.uint8)
+    inside[2:4, 197:203, 5] = 1
+    mask = PhysicalMask(ArraySource(inside), shape, "m.h5")
+    tiles = halo_tiles(spec, shape, memory_bytes=10**10, device="cpu", core=400)
+    source = Watched(np.zeros(shape, np.float32))
+    ((result,),) = (
+        job(index)
+        for job in [TileJob(source, spec, tiles, 0.4, "cpu", mask)]
+        for index in job.indices()
     )
-    with pytest.raises(PlanError, match=r"needs .* may be used"):
-        halo_tiles(spec, (400, 400, 400), memory_bytes=1000, device="cpu")
+    assert 192 - 43 <= min(r[1].start for r in read)
+    assert max(r[1].stop for r in read) <= 208 + 36
+    assert result.outputs is not None
+    assert result.outputs.labels.shape == shape
+    np.testing.assert_array_equal(result.outputs.probabilities.any(0), inside)
 
 
 def test_bad_numbers_are_refused(spec: ModelSpec, volume: npt.NDArray[np.float32]) -> None:
@@ -143,8 +166,10 @@ def test_bad_numbers_are_refused(spec: ModelSpec, volume: npt.NDArray[np.float32
         TileJob(
             ArraySource(volume), spec, QuarterTiles(SHAPE, (16,) * 3), 0.5, views=find_views("rot4")
         )
-    with pytest.raises(ConfigError, match="got a core of 0"):
-        halo_tiles(spec, SHAPE, memory_bytes=10**10, core=0)
+    with pytest.raises(ConfigError, match="got 0"):
+        TileJob(ArraySource(volume), spec, tiles, 0.5, batch=0)
+    with pytest.raises(ConfigError, match=r"got \(0.5, 2\)"):
+        TileJob(ArraySource(volume), spec, tiles, (0.5, 2))
     volume[3, 4, 5] = np.nan
     with pytest.raises(NonFiniteError, match="1 voxels of a tile are NaN"):
         TileJob(ArraySource(volume), spec, tiles, 0.5, "cpu")((0, 0, 0))

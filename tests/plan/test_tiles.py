@@ -31,7 +31,7 @@ def test_quarters_are_cropped_inside_and_kept_at_the_borders() -> None:
 def test_halos_end_at_the_borders_and_cuts_are_multiples_of_the_step() -> None:
     tiles = HaloTiles((100,), (40,), 16, 8)
     assert [tiles[i].read[0] for i in iterate_tiles(tiles)] == [
-        slice(0, 56), slice(24, 96), slice(64, 104),
+        slice(0, 56), slice(24, 96), slice(64, 100),
     ]  # fmt: skip
 
 
@@ -49,6 +49,11 @@ def test_a_large_tomogram_takes_a_third_of_the_work_of_half_overlaps() -> None:
 def test_cores_and_halos_that_do_not_fit_are_refused(core: tuple[int, ...], halo: int) -> None:
     with pytest.raises(ShapeError, match="multiples of 8"):
         HaloTiles((64,), core, halo, 8)
+
+
+def test_a_slab_has_planes() -> None:
+    with pytest.raises(ShapeError, match="got a slab of 0"):
+        HaloTiles((64,), (16,), 16, 8, slab=0)
 
 
 def test_patches_without_quarters_and_empty_volumes_are_refused() -> None:

@@ -109,7 +109,7 @@ def test_a_contrast_that_is_clipped_is_said(task: PredictionTask) -> None:
     predict_tomograms(task, observe=seen.append)
     texts = [event.text for event in seen if event.kind == "note"]
     assert any("…7, and the model wants 0…1" in text for text in texts)
-    assert any("voxels through the network" in text for text in texts)
+    assert any("times the network's work" in text for text in texts)
 
 
 def test_compatible_labels_are_cryosiams(tmp_path: Path) -> None:

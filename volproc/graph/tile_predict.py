@@ -5,36 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from math import prod
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from volproc.core.arrays import Source
-from volproc.core.errors import ConfigError, PlanError
+from volproc.core.errors import ConfigError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Region, Shape, region_shape
 from volproc.graph.physical_mask import PhysicalMask
-from volproc.models.cryosiam_reach import alignment, receptive_halo
-from volproc.models.devices import choose_device
 from volproc.models.tile_network import (
     TileOutputs,
+    predict_region,
     predict_tiles,
     scale_voxels,
-    tile_bytes,
     unscaled,
 )
 from volproc.models.views import IDENTITY, View
-from volproc.plan.memory import format_bytes
-from volproc.plan.tiles import HaloTiles, QuarterTiles, Tile, Tiles, even_core, network_work
+from volproc.plan.tiles import HaloTiles, QuarterTiles, Tile
 
-CORES = (320, 256, 208, 160, 128, 96, 64, 48, 32, 16)
-"""Sides of cores that are tried, voxels; the largest whose network fits into memory is taken."""
-
-HOST_COPIES = 2
-"""Arrays of float32 of each output channel of what a tile keeps that are in memory at once: as it
-came from the network, and the one that is returned."""
+Inside = npt.NDArray[np.bool_]
+"""What a mask has of a tile, (z, y, x)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +57,25 @@ class TileJob:
     spec : ModelSpec
         From `volproc.models.cryosiam.read_cryosiam_spec`.
     tiles : HaloTiles or QuarterTiles
-        How it is cut; see `halo_tiles`.
-    threshold : float
-        Probabilities below it do not count.
+        How it is cut; see `volproc.graph.tile_plan.halo_tiles`.
+    threshold : float or tuple of float
+        Probabilities below it do not count; one for all channels, or one each.
     device : str
         Where the network runs.
     mask : PhysicalMask or None
-        Tiles that it leaves empty are not computed; outside it all outputs are 0.
+        Tiles that it leaves empty are not computed, and of others only the box that holds what it
+        has there; outside it all outputs are 0.
     views : tuple of View
         Turned copies that are averaged; with `HaloTiles` only.
     has_outputs : bool
         Return probabilities and distances too; without, they have no channel.
+    batch : int
+        Patches that CryoSiam takes at once; with `QuarterTiles` only.
 
     Raises
     ------
     ConfigError
-        If the threshold is no probability.
+        If the threshold is no probability, the views are too many or the batch is empty.
 
     Notes
     -----
@@ -92,18 +87,23 @@ class TileJob:
     source: Source
     spec: ModelSpec
     tiles: HaloTiles | QuarterTiles
-    threshold: float
+    threshold: float | tuple[float, ...]
     device: str = "auto"
     mask: PhysicalMask | None = None
     views: tuple[View, ...] = (IDENTITY,)
     has_outputs: bool = True
+    batch: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
+        least = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        if not all(0 <= value <= 1 for value in least):
             msg = f"a threshold is a probability, in 0…1, got {self.threshold}. Use 0.5, say."
             raise ConfigError(msg)
         if self.is_compatible and len(self.views) > 1:
             msg = f"CryoSiam turns nothing, got {len(self.views)} views. Use the default mode."
+            raise ConfigError(msg)
+        if self.batch < 1:
+            msg = f"a batch has at least one patch, got {self.batch}. Use 2."
             raise ConfigError(msg)
 
     @property
@@ -113,8 +113,8 @@ class TileJob:
 
     @property
     def batch_size(self) -> int:
-        """Tiles of a pass: PyTorch computes single small patches otherwise than several."""
-        return 2 if self.is_compatible else 1
+        """Tiles of a pass: PyTorch computes a single patch otherwise than several."""
+        return min(2, self.batch) if self.is_compatible else 1
 
     @property
     def numblocks(self) -> Index:
@@ -146,57 +146,103 @@ class TileJob:
             if inside is not None and not inside.any():
                 results.append(TileResult(tile.keep, None, np.inf, -np.inf))
             else:
-                work.append((tile, inside, *self._read(tile.read)))
+                work.append((tile, inside, _Reader(self.source, self.spec)))
         if not work:
             return results
-        found = predict_tiles(
-            unscaled(self.spec),
-            [voxels for _, _, voxels, _, _ in work],
-            [_within(tile.keep, tile.read) for tile, *_ in work],
-            threshold=self.threshold,
-            batch_size=self.batch_size,
-            device=self.device,
-            is_exact=self.is_compatible,
-            views=self.views,
-        )
-        for (tile, inside, _, lowest, highest), outputs in zip(work, found, strict=True):
+        if isinstance(self.tiles, HaloTiles):
+            found = [self._predict_region(self.tiles, *parts) for parts in work]
+        else:
+            found = self._predict_patches(work)
+        for (tile, inside, reader), outputs in zip(work, found, strict=True):
             if inside is not None:
                 for array in (outputs.labels, outputs.probabilities, outputs.distances):
                     if array is not None:
                         array *= inside.astype(array.dtype)
             if not self.has_outputs:  # what nobody wants need not travel
                 outputs = TileOutputs(outputs.labels, outputs.probabilities[:0].copy(), None)
-            results.append(TileResult(tile.keep, outputs, lowest, highest))
+            results.append(TileResult(tile.keep, outputs, reader.lowest, reader.highest))
         return results
 
-    def _read(self, region: Region) -> tuple[npt.NDArray[np.float32], float, float]:
-        """Scaled voxels of a region that may reach beyond the end, and the range in the file."""
-        if self.is_compatible:
-            sides = [
-                _wrapped(s, size, full)
-                for s, size, full in zip(region, self.tiles.shape, self.tiles.full, strict=True)
-            ]
-        else:
-            sides = [
-                [(0, slice(s.start, min(s.stop, size)))]
-                for s, size in zip(region, self.tiles.shape, strict=True)
-            ]
+    def _predict_region(
+        self, tiles: HaloTiles, tile: Tile, inside: Inside | None, reader: _Reader
+    ) -> TileOutputs:
+        """What the network gives for the whole volume."""
+        keep = tile.keep if inside is None else _bounds(inside, tile.keep, tiles.step)
+        outputs = predict_region(
+            unscaled(self.spec),
+            tiles.shape,
+            keep,
+            reader.read,
+            threshold=self.threshold,
+            device=self.device,
+            views=self.views,
+            slab=tiles.slab,
+            has_outputs=self.has_outputs,
+        )
+        return outputs if keep == tile.keep else _placed(outputs, keep, tile.keep)
+
+    def _predict_patches(
+        self, work: list[tuple[Tile, Inside | None, _Reader]]
+    ) -> list[TileOutputs]:
+        """What CryoSiam gives."""
+        size = (self.tiles.shape, self.tiles.full)
+        return predict_tiles(
+            unscaled(self.spec),
+            [reader.read_wrapped(tile.read, *size) for tile, _, reader in work],
+            [_within(tile.keep, tile.read) for tile, *_ in work],
+            threshold=self.threshold,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+
+class _Reader:
+    """Reads scaled voxels, and notes the range of those in the file."""
+
+    def __init__(self, source: Source, spec: ModelSpec) -> None:
+        self._source, self._spec = source, spec
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def read(self, region: Region) -> npt.NDArray[np.float32]:
+        """Read a region of the volume."""
+        raw = self._source.read(region)
+        self.lowest = min(self.lowest, float(raw.min()))
+        self.highest = max(self.highest, float(raw.max()))
+        return scale_voxels(self._spec, raw)
+
+    def read_wrapped(self, region: Region, shape: Shape, full: Shape) -> npt.NDArray[np.float32]:
+        """Read a region that may reach beyond the end, where the volume begins again."""
         voxels = np.zeros(region_shape(region), np.float32)
-        lowest, highest = np.inf, -np.inf
+        sides = [_wrapped(*side) for side in zip(region, shape, full, strict=True)]
         for parts in product(*sides):
-            raw = self.source.read(tuple(part for _, part in parts))
-            scaled = scale_voxels(self.spec, raw)
-            at = tuple(slice(to, to + size) for (to, _), size in zip(parts, raw.shape, strict=True))
-            voxels[at] = scaled
-            lowest, highest = min(lowest, float(raw.min())), max(highest, float(raw.max()))
-        if not self.is_compatible:
-            inner = tuple(
-                slice(0, min(s.stop, n) - s.start)
-                for s, n in zip(region, self.tiles.shape, strict=True)
-            )
-            missing = [(0, s.stop - s.start - i.stop) for s, i in zip(region, inner, strict=True)]
-            voxels = np.pad(voxels[inner], missing, mode="edge")
-        return voxels, lowest, highest
+            scaled = self.read(tuple(part for _, part in parts))
+            at = (slice(to, to + size) for (to, _), size in zip(parts, scaled.shape, strict=True))
+            voxels[tuple(at)] = scaled
+        return voxels
+
+
+def _bounds(inside: Inside, keep: Region, step: int) -> Region:
+    """Smallest part of a region that holds all of a mask, in whole steps."""
+    sides = []
+    for axis, side in enumerate(keep):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(inside.any(axis=others)) + side.start
+        stop = (int(found[-1]) // step + 1) * step
+        sides.append(slice(max(side.start, int(found[0]) // step * step), min(side.stop, stop)))
+    return tuple(sides)
+
+
+def _placed(outputs: TileOutputs, part: Region, whole: Region) -> TileOutputs:
+    """Outputs of a part of a region, with zeros around them."""
+    at, sides = _within(part, whole), region_shape(whole)
+
+    def place(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        around = np.zeros((*array.shape[:-3], *sides), array.dtype)
+        around[(..., *at)] = array
+        return around
+
+    distances = None if outputs.distances is None else place(outputs.distances)
+    return TileOutputs(place(outputs.labels), place(outputs.probabilities), distances)
 
 
 def _within(keep: Region, read: Region) -> Region:
@@ -204,113 +250,6 @@ def _within(keep: Region, read: Region) -> Region:
     return tuple(
         slice(k.start - r.start, k.stop - r.start) for k, r in zip(keep, read, strict=True)
     )
-
-
-def halo_tiles(
-    spec: ModelSpec,
-    shape: Shape,
-    *,
-    memory_bytes: int,
-    device: str = "auto",
-    core: int | None = None,
-) -> HaloTiles:
-    """Cut a volume so that tiles give what the whole volume would, and fit into memory.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        A network of CryoSiam.
-    shape : tuple of int
-        Size of the volume, (z, y, x), voxels.
-    memory_bytes : int
-        What the network may take on a GPU, or all together on the CPU.
-    device : str
-        Where the network runs.
-    core : int, optional
-        Largest side of a core, voxels, instead of what memory allows; rounded up to the network's
-        total stride.
-
-    Returns
-    -------
-    tiles : HaloTiles
-        With the network's halo; cores of an axis are of one size, but for the last.
-
-    Raises
-    ------
-    PlanError
-        If even the smallest tile does not fit.
-    ConfigError
-        If the core has no voxel.
-    """
-    step, halo = alignment(spec), receptive_halo(spec)
-    if core is not None and core < 1:
-        msg = f"a tile keeps some voxels, got a core of {core}. Leave it out, or use 128."
-        raise ConfigError(msg)
-    on_device = choose_device(device).type == "cuda"
-    smallest = 0
-    for side in CORES if core is None else (core,):
-        tiles = HaloTiles(shape, tuple(even_core(n, side, step) for n in shape), halo, step)
-        network, host = planned_bytes(spec, tiles, on_device=on_device)
-        needed = network if on_device else network + host
-        if needed <= memory_bytes:
-            return tiles
-        smallest = needed
-    msg = (
-        f"a tile of {tiles.core} voxels with a halo of {halo} needs {format_bytes(smallest)}, and "
-        f"{format_bytes(memory_bytes)} may be used. Give more memory, a smaller tile, or use a GPU."
-    )
-    raise PlanError(msg)
-
-
-def planned_bytes(
-    spec: ModelSpec, tiles: HaloTiles | QuarterTiles, *, on_device: bool
-) -> tuple[int, int]:
-    """Peak memory of a tile: of the network, and of all else on the host, bytes.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The network.
-    tiles : HaloTiles or QuarterTiles
-        How the volume is cut.
-    on_device : bool
-        Whether the network is on a GPU.
-    """
-    axes = range(len(tiles.shape))
-    depth, height, width = (_longest(tiles, axis, "read") for axis in axes)
-    largest = (depth, height, width)
-    kept = prod(_longest(tiles, axis, "keep") for axis in axes)
-    channels = spec.num_classes * len(spec.params.get("heads", ("semantic",)))
-    # The voxels as read, scaled, finite or not, and on their way to the device.
-    host = 4 * (4 * prod(largest) + HOST_COPIES * channels * kept)
-    batch = 2 if isinstance(tiles, QuarterTiles) else 1
-    return tile_bytes(spec, largest, batch_size=batch, on_device=on_device), host * batch
-
-
-def describe_tiles(spec: ModelSpec, tiles: HaloTiles | QuarterTiles, *, on_device: bool) -> str:
-    """One sentence on the work and memory of a prediction, for people.
-
-    Parameters
-    ----------
-    spec, tiles, on_device
-        As in `planned_bytes`.
-    """
-    network, host = planned_bytes(spec, tiles, on_device=on_device)
-    return (
-        f"{prod(tiles.numblocks)} tiles, {network_work(tiles):.2f} voxels through the network a "
-        f"voxel, {format_bytes(network)} for the network and {format_bytes(host)} beside it"
-    )
-
-
-def _longest(tiles: Tiles, axis: int, part: Literal["read", "keep"]) -> int:
-    """Longest side of a tile along an axis; tiles inside are alike."""
-    index = [0] * len(tiles.shape)
-    sides = []
-    for number in range(min(3, tiles.numblocks[axis])):
-        index[axis] = number
-        side: slice = getattr(tiles[tuple(index)], part)[axis]
-        sides.append(side.stop - side.start)
-    return max(sides)
 
 
 def _wrapped(side: slice, size: int, full: int) -> list[tuple[int, slice]]:

@@ -1,4 +1,8 @@
-"""A network of CryoSiam on one tile: voxels in, labels, probabilities and distances out."""
+"""A network of CryoSiam on one tile: voxels in, labels, probabilities and distances out.
+
+`predict_region` gives what the network gives for the whole volume; `predict_tiles` takes a tile by
+itself, as CryoSiam does.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,13 @@ import torch
 
 from volproc.core.errors import NonFiniteError
 from volproc.core.model import ModelSpec
-from volproc.core.types import ZYX, Region
+from volproc.core.types import ZYX, Region, Shape, region_shape
 from volproc.models.cryosiam import activate, split_outputs
 from volproc.models.cryosiam_layers import scale_intensity
+from volproc.models.cryosiam_streaming import SLAB, stream_region
 from volproc.models.loading import load_model
 from volproc.models.memory import activation_bytes
+from volproc.models.streaming_tensors import Read
 from volproc.models.views import IDENTITY, View
 
 
@@ -60,18 +66,95 @@ def unscaled(spec: ModelSpec) -> ModelSpec:
     return replace(spec, params={**spec.params, "intensity": None})
 
 
+def predict_region(
+    spec: ModelSpec,
+    shape: Shape,
+    keep: Region,
+    read: Read,
+    *,
+    threshold: float | Sequence[float],
+    device: str = "auto",
+    views: tuple[View, ...] = (IDENTITY,),
+    slab: int = SLAB,
+    has_outputs: bool = True,
+) -> TileOutputs:
+    """Compute a region of what a network gives for a whole volume.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `unscaled`.
+    shape : tuple of int
+        Size of the whole volume, (z, y, x), voxels.
+    keep : region
+        Which voxels are wanted.
+    read : callable
+        Gives a region of the volume, see `scale_voxels`.
+    threshold : float or sequence of float
+        Probabilities below it do not count, see `choose_labels`.
+    device : str
+        See `volproc.models.devices.choose_device`.
+    views : tuple of View
+        Turned copies of the volume, whose probabilities are averaged.
+    slab : int
+        Planes that are computed at once.
+    has_outputs : bool
+        Give probabilities and distances too; without, they have no channel.
+
+    Returns
+    -------
+    outputs : TileOutputs
+        Of ``keep``.
+
+    Notes
+    -----
+    Without outputs and with one view, only the labels are in memory at full size.
+    """
+    model = load_model(spec, device)
+    sides = region_shape(keep)
+    labels = np.empty(sides, np.uint8)
+    is_summed = has_outputs or len(views) > 1
+    sums: list[npt.NDArray[np.float32]] = []
+    for view in views:
+        for region, given in stream_region(model, shape, keep, read, slab=slab, view=view):
+            parts = _activated(spec, given[None])
+            at = tuple(
+                slice(r.start - k.start, r.stop - k.start)
+                for r, k in zip(region, keep, strict=True)
+            )
+            if not is_summed:
+                labels[at] = choose_labels(parts[0], threshold)
+                continue
+            sums = sums or [np.zeros((len(part), *sides), np.float32) for part in parts]
+            for total, part in zip(sums, parts, strict=True):
+                total[(slice(None), *at)] += part
+    for total in sums:
+        total /= len(views)
+    for begin in range(0, len(labels), slab) if is_summed else ():
+        planes = slice(begin, begin + slab)
+        labels[planes] = choose_labels(sums[0][:, planes], threshold)
+    if not has_outputs:
+        return TileOutputs(labels, np.empty((0, *sides), np.float32), None)
+    return TileOutputs(labels, sums[0], sums[1] if len(sums) > 1 else None)
+
+
+def _activated(spec: ModelSpec, outputs: torch.Tensor) -> list[npt.NDArray[np.float32]]:
+    """Probabilities, and distances if there are any, (c, z, y, x)."""
+    logits, distances = split_outputs(spec, outputs)
+    heads = [activate(spec, logits)] + ([] if distances is None else [distances])
+    return [np.array(head[0].cpu().numpy(), order="C") for head in heads]
+
+
 def predict_tiles(
     spec: ModelSpec,
     tiles: Sequence[npt.NDArray[np.float32]],
     kept: Sequence[Region],
     *,
-    threshold: float,
+    threshold: float | Sequence[float],
     batch_size: int = 1,
     device: str = "auto",
-    is_exact: bool = False,
-    views: tuple[View, ...] = (IDENTITY,),
 ) -> list[TileOutputs]:
-    """Run a network on tiles of one size.
+    """Run a network on tiles of one size, each by itself, in float32 on a GPU too.
 
     Parameters
     ----------
@@ -81,17 +164,13 @@ def predict_tiles(
         From `scale_voxels`, no more than a batch.
     kept : sequence of region
         What is kept of each, counted from its first voxel.
-    threshold : float
+    threshold : float or sequence of float
         Probabilities below it do not count, see `choose_labels`.
     batch_size : int
         Tiles of a pass; the last tile is repeated where there are fewer, since other batches are
         computed by other instructions.
     device : str
         See `volproc.models.devices.choose_device`.
-    is_exact : bool
-        Compute in float32 on a GPU too.
-    views : tuple of View
-        Turned copies of the tiles, whose probabilities are averaged.
 
     Returns
     -------
@@ -100,28 +179,17 @@ def predict_tiles(
 
     Notes
     -----
-    One pass a view, with all outputs of the tiles at full size.
+    One pass, with all outputs of the tiles at full size.
     """
-    model = load_model(spec, device)
-    if is_exact:
-        model = replace(model, precision=torch.float32)
+    model = load_model(spec, device, precision=torch.float32)
     filled = [*tiles, *[tiles[-1]] * (batch_size - len(tiles))]
-    batch = torch.from_numpy(np.stack(filled))[:, None].to(model.device)
-    sums: list[list[torch.Tensor]] = []
-    for view in views:
-        logits, distances = split_outputs(spec, view.inverse(model(view.forward(batch))))
-        heads = [activate(spec, logits)] + ([] if distances is None else [distances])
-        found = [[head[i][(slice(None), *cut)] for head in heads] for i, cut in enumerate(kept)]
-        if sums:
-            found = [
-                [a + b for a, b in zip(*two, strict=True)] for two in zip(sums, found, strict=True)
-            ]
-        sums = found
+    given = model(torch.from_numpy(np.stack(filled))[:, None].to(model.device))
     outputs = []
-    for parts in sums:
-        means = [np.array((part / len(views)).cpu().numpy(), order="C") for part in parts]
-        labels = choose_labels(means[0], threshold)
-        outputs.append(TileOutputs(labels, means[0], means[1] if len(means) > 1 else None))
+    for number, cut in enumerate(kept):
+        inner = (slice(number, number + 1), slice(None), *cut)
+        parts = _activated(spec, given[inner])
+        labels = choose_labels(parts[0], threshold)
+        outputs.append(TileOutputs(labels, parts[0], parts[1] if len(parts) > 1 else None))
     return outputs
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from volproc.core.errors import ModelError, nearest
-from volproc.core.types import Shape
+from volproc.core.types import Region, Shape
 from volproc.plan.patches import PatchGrid
 
 
@@ -50,6 +50,40 @@ class View:
             array = torch.rot90(array, -self.rotation, (-2, -1))
         return torch.flip(array, self._dims()) if self.flips else array
 
+    def forward_shape(self, shape: Shape) -> Shape:
+        """Size of a volume (z, y, x) in this view."""
+        depth, height, width = shape
+        return (depth, width, height) if self.rotation % 2 else (depth, height, width)
+
+    def forward_region(self, region: Region, shape: Shape) -> Region:
+        """Where a region of a volume lies in this view.
+
+        Parameters
+        ----------
+        region : region
+            Of the volume as it is, (z, y, x).
+        shape : tuple of int
+            Size of the volume as it is.
+
+        Examples
+        --------
+        >>> view = View("turned", flips="z", rotation=1)
+        >>> view.forward_region((slice(0, 1), slice(0, 2), slice(0, 3)), (4, 5, 6))
+        (slice(3, 4, None), slice(3, 6, None), slice(0, 2, None))
+        """
+        return _turn(self._flip(region, shape), shape, self.rotation)
+
+    def inverse_region(self, region: Region, shape: Shape) -> Region:
+        """Where a region of this view lies in the volume, of size ``shape`` as it is."""
+        turned = _turn(region, self.forward_shape(shape), -self.rotation)
+        return self._flip(turned, shape)
+
+    def _flip(self, region: Region, shape: Shape) -> Region:
+        return tuple(
+            slice(size - side.stop, size - side.start) if axis in self.flips else side
+            for axis, side, size in zip("zyx", region, shape, strict=True)
+        )
+
     def grid(self, shape: Shape, patch: Shape, overlap: float) -> PatchGrid:
         """Patches that a network sees when it is slid over a whole volume in this view.
 
@@ -83,6 +117,16 @@ class View:
 
     def _dims(self) -> list[int]:
         return ["zyx".index(axis) - 3 for axis in self.flips]
+
+
+def _turn(region: Region, shape: Shape, turns: int) -> Region:
+    """Where a region lies after quarter turns of y towards x."""
+    planes, rows, columns = region
+    _, height, width = shape
+    for _ in range(turns % 4):
+        rows, columns = slice(width - columns.stop, width - columns.start), rows
+        height, width = width, height
+    return planes, rows, columns
 
 
 IDENTITY = View("identity")

@@ -58,13 +58,14 @@ class HaloTiles:
     halo : int
         Voxels on each side, a multiple of ``step``.
     step : int
-        What the places of all cuts are multiples of: the total stride of the network. The volume
-        is continued at its ends up to a multiple.
+        What the places of all cuts are multiples of: the total stride of the network.
+    slab : int
+        Planes of a tile that are computed at once.
 
     Raises
     ------
     ShapeError
-        If core or halo do not fit the step.
+        If core or halo do not fit the step, or a slab has no plane.
 
     Examples
     --------
@@ -79,6 +80,7 @@ class HaloTiles:
     core: Shape
     halo: int
     step: int
+    slab: int = 4
 
     def __post_init__(self) -> None:
         _check_shape(self.shape)
@@ -89,11 +91,14 @@ class HaloTiles:
                 f"of {self.step}, one core size an axis. Round them up."
             )
             raise ShapeError(msg)
+        if self.slab < 1:
+            msg = f"some planes are computed at once, got a slab of {self.slab}. Use 8."
+            raise ShapeError(msg)
 
     @property
     def full(self) -> Shape:
-        """Size of the volume, continued to multiples of the step."""
-        return tuple(-(-size // self.step) * self.step for size in self.shape)
+        """Size of the volume: nothing is added."""
+        return self.shape
 
     @property
     def numblocks(self) -> Index:
@@ -103,10 +108,10 @@ class HaloTiles:
     def __getitem__(self, index: Index) -> Tile:
         """Tile at an index, (z, y, x)."""
         read, keep = [], []
-        for number, core, size, full in zip(index, self.core, self.shape, self.full, strict=True):
+        for number, core, size in zip(index, self.core, self.shape, strict=True):
             begin = number * core
             keep.append(slice(begin, min(size, begin + core)))
-            read.append(slice(max(0, begin - self.halo), min(full, begin + core + self.halo)))
+            read.append(slice(max(0, begin - self.halo), min(size, begin + core + self.halo)))
         return Tile(tuple(read), tuple(keep))
 
 
@@ -190,6 +195,8 @@ def iterate_tiles(tiles: Tiles) -> Iterator[Index]:
 
 def network_work(tiles: Tiles) -> float:
     """Voxels that pass through the network, over those of the volume.
+
+    Counts whole patches, also of tiles that compute less of each layer than they see.
 
     >>> network_work(HaloTiles((64, 64), (32, 64), 16, 8))
     1.5

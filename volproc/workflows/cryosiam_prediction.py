@@ -27,10 +27,11 @@ from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
+from volproc.graph.cut_tiles import describe_tiles, halo_tiles, planned_bytes
 from volproc.graph.kept_tiles import KeptTiles, Part, keep_tiles, revoke_missing
 from volproc.graph.ledger import Ledger
 from volproc.graph.run import run_stage
-from volproc.graph.tile_predict import TileJob, describe_tiles, halo_tiles, planned_bytes
+from volproc.graph.tile_predict import TileJob
 from volproc.io.cryosiam_files import tomogram_names
 from volproc.io.open import inspect
 from volproc.models.devices import choose_device, device_bytes
