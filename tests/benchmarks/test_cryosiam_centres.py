@@ -17,4 +17,5 @@ def test_tiny_cases_give_one_full_record_each() -> None:
     for record in records:
         assert set(record["ratio"]) == {"scipy"}
         assert record["median_s"] > 0
+        assert set(record["processor_s"]) == {"own", "scipy"}
         assert record["peak_bytes"] >= 0

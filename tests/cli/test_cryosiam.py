@@ -73,3 +73,36 @@ def test_what_is_wrong_is_said_and_the_rest_is_done(
     assert 'did you mean "parameters.network.out_channels"?' in capsys.readouterr().err
     assert run(["cryosiam", "semantic-to-centres", "--config_file", "config.yaml"]) == 2
     assert 'did you mean "semantic-to-centers"?' in capsys.readouterr().err
+
+
+def test_native_options_of_centres(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    centres = ["cryosiam", "semantic-to-centers", "--config_file", "config.yaml", "-q"]
+    own = ["--inside", "--max-size", "10", "--class", "ribosome=1", "--voxel-size", "10"]
+    assert run([*centres, *own, "--relion", "all.star"]) == 0
+    assert "ribosome  1" in capsys.readouterr().out
+    assert Path("particle/labels_1.csv").read_text().splitlines()[1].startswith("1,8.0,3.5,")
+    assert "opticsGroup1" in Path("all.star").read_text()
+    assert run([*centres, *own, "--compat", "cryosiam", "--overwrite"]) == 1
+    assert "CryoSiam has no max_size_nm3, inside" in capsys.readouterr().err
+
+
+def test_predictions_are_localized_by_erosion(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["localize", "particle/a_preds.h5:/labels", "--class", "ribosome=1", "-vs", "10", "-q"]
+    erosion = [*given, "--method", "erosion", "--min-voxels", "7"]
+    assert run([*erosion, "-o", "{name}.csv"]) == 0
+    assert "ribosome  2" in capsys.readouterr().out
+    assert Path("a.csv").read_text().splitlines()[1].startswith("3.5,3.5,3.5,35.0,")
+    assert run([*erosion, "--min-voxels", "ribosome=8", "-o", "b.csv"]) == 0
+    assert "ribosome  1" in capsys.readouterr().out
+    weights = np.arange(9 * 11 * 25, dtype=np.float32).reshape(9, 11, 25)
+    np.save("a_weights.npy", weights)
+    assert run([*erosion, "--weight-by", "{name}_weights.npy", "-o", "c.csv"]) == 0
+    assert not Path("c.csv").read_text().splitlines()[1].startswith("3.5,")
+    for words, text in (
+        (["--weight-by", "probabilities"], "needs --probabilities"),
+        (["--min-voxels", "many"], "no number of voxels"),
+    ):
+        assert run([*erosion, *words, "-o", "d.csv"]) == 2
+        assert text in capsys.readouterr().err

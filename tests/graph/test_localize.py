@@ -267,7 +267,7 @@ def test_without_objects_there_are_no_points() -> None:
         ({"radii": {}}, "no class has a radius"),
         ({"radius_min_scale": 2.0}, "from 2.0 to 1.0. Give a smaller one first"),
         ({"radius_max_scale": float("inf")}, "from 0.5 to inf"),
-        ({"method": "com"}, 'method is "com": known are: centre-of-mass, erosion, peaks, watershed'),
+        ({"method": "com"}, 'method is "com": known are: centre-of-mass, erosion, peaks,'),
         ({"ties": "rasters"}, 'did you mean "raster"'),
         ({"connectivity": 2}, "a watershed goes across faces, got connectivity 2"),
         ({"filter_size": 0}, "has 0 voxels. Give at least 1"),

@@ -212,6 +212,7 @@ def _unknown(
     msg = (
         f"the {what} of the particle classes in {address} are not known: it is in no copick "
         "project, and no record of `volproc segment semantic` lies beside it. Give them, as "
-        "--radius NAME=ANGSTROM and --class NAME=VALUE."
+        "--radius NAME=ANGSTROM and --class NAME=VALUE; sizes in nm³ (--min-size, --max-size) do "
+        "without radii."
     )
     return ConfigError(msg)

@@ -23,6 +23,9 @@ from volproc.workflows.particle_task import RULE_OPTIONS, LocalizeTask
 from volproc.workflows.pick_marker import begin_writing, end_writing, is_being_written
 from volproc.workflows.unchanged import refuse_changed
 
+MAP_ENDINGS = ("_classes", "_preds_labels", "_preds")
+"""What names of class maps end in after that of the tomogram, CryoSiam's too."""
+
 
 def localize(
     task: LocalizeTask,
@@ -173,5 +176,11 @@ def tomogram_name(address: str, name: str) -> str:
     ('TS_1', 'a')
     >>> tomogram_name("maps/TS_1_classes.zarr", "TS_1_classes")
     'TS_1'
+    >>> tomogram_name("TS_1_preds.h5:/labels", "TS_1_preds_labels")
+    'TS_1'
     """
-    return parse_copick(address).run if is_copick(address) else name.removesuffix("_classes")
+    if is_copick(address):
+        return parse_copick(address).run
+    for ending in MAP_ENDINGS:
+        name = name.removesuffix(ending)
+    return name

@@ -97,8 +97,13 @@ def map_name(address: str) -> str:
 
     >>> map_name("runs/a_classes.ome.zarr"), map_name("c.json:TS_1/classes:me/1@10")
     ('a', 'TS_1')
+    >>> map_name("particle/TS_1_preds.h5:/labels")
+    'TS_1'
     """
-    return input_name(address).removesuffix("_probabilities").removesuffix("_classes")
+    name = input_name(address)
+    for ending in ("_probabilities", "_classes", "_preds"):
+        name = name.removesuffix(ending)
+    return name
 
 
 def picks_are_there(task: LocalizeTask) -> bool:
