@@ -29,6 +29,7 @@ from volproc.cli.options import (
     write_results,
 )
 from volproc.cli.segment_options import choose_views, octopi_options, take_project
+from volproc.cli.tile_options import fill_mask, tile_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-SETTINGS = ("tta", "tta_grid", "overlap", "batch_size", "blend", "window", "pad")
+SETTINGS = (
+    *("tta", "tta_grid", "overlap", "batch_size", "blend", "window", "pad"),
+    *("compat", "threshold", "intensity"),
+)
 """Settings that a preset has, and that override it where they are given."""
+
+STORED = ("none", "float16", "uint8", "float32")
+"""Types of probabilities that are stored."""
 
 
 @click.group(
@@ -74,6 +81,7 @@ SEGMENT_OPTIONS = (
         "Octopi; a comma list of these is an ensemble.",
     ),
     octopi_options,
+    tile_options,
     trust_option,
     click.option(
         "--tta", metavar="VIEWS",
@@ -102,16 +110,16 @@ SEGMENT_OPTIONS = (
         help="What NaN and infinite voxels become; they are refused otherwise.",
     ),
     click.option(
-        "--probabilities", type=click.Choice(["none", "float16", "uint8"]),
+        "--probabilities", type=click.Choice(STORED),
         help="Also store a probability per class.",
     ),
     click.option("--probabilities-output", help="Where; beside the class map by default."),
     click.option(
-        "--max-probability", type=click.Choice(["none", "float16", "uint8"]),
+        "--max-probability", type=click.Choice(STORED),
         help="Also store the probability of each voxel's class, beside the class map.",
     ),
     click.option(
-        "--variance", type=click.Choice(["none", "float16", "uint8"]),
+        "--variance", type=click.Choice(STORED),
         help="Also store its variance over views and models; takes memory for each of them.",
     ),
     click.option(
@@ -175,6 +183,7 @@ def semantic(**options: Any) -> int:
             "classes": shown_place(report.output),
             "probabilities": shown_place(report.probabilities),
             **{kind: shown_place(place) for kind, place in report.maps.items()},
+            "tiles": ", ".join(f"{count} {what}" for what, count in report.tiles.items()),
             "record": shown_place(str(report.record)),
             "note": "finished before, nothing was done" if report.was_finished else "",
         }
@@ -206,7 +215,8 @@ def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfi
     config = _resolve(options, project=segmenting.config if segmenting else "")
     common = _common_task(config, options)
     if segmenting is not None:
-        return project_tasks(common, segmenting), config, True
+        runs = project_tasks(common, segmenting)
+        return [replace(t, mask=fill_mask(config.mask, t.address)) for t in runs], config, True
     words = (config.input,) if isinstance(config.input, str) else config.input
     if not options["inputs"]:
         options["lists"] = ()  # they are in the words
@@ -221,6 +231,7 @@ def make_tasks(options: dict[str, Any]) -> tuple[list[SegmentTask], SegmentConfi
             address=address,
             output=absolute_address(fill_template(template, address)),
             probabilities_output=absolute_address(fill_template(beside, address)),
+            mask=fill_mask(config.mask, address),
         )
         for address in addresses
     ]
@@ -270,6 +281,7 @@ def _common_task(config: SegmentConfig, options: dict[str, Any]) -> SegmentTask:
         probabilities=config.probabilities,
         maximum=config.max_probability,
         variance=config.variance,
+        distances=config.distances,
         chunks=config.chunks,
         host_limit=options["memory_limit"] or config.run.memory_limit_bytes,
         overwrite=config.overwrite,

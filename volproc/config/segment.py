@@ -12,6 +12,8 @@ from volproc.config.loading import Config
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)]
 """Sizes along z, y, x, voxels; along y, x in two dimensions."""
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
 VoxelSize = PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=2, max_length=3)]
 """Å per voxel: one number, or one an axis."""
 
@@ -96,16 +98,33 @@ class SegmentConfig(Config):
     replace_nonfinite: float | None = None
     """What NaN and infinite voxels become; they are refused by default."""
 
-    probabilities: Literal["none", "float16", "uint8"] = "none"
+    compat: Literal["none", "cryosiam"] = "none"
+    """With a network of CryoSiam: its patches and numbers, instead of those of the whole volume."""
+
+    mask: str = ""
+    """With a network of CryoSiam: address of a mask outside of which nothing is computed; a
+    template with ``{name}``, or a folder with ``{name}_preds.h5``."""
+
+    threshold: Probability | dict[str, Probability] | None = None
+    """With a network of CryoSiam: smaller probabilities do not count; one number, or by class."""
+
+    intensity: tuple[float, float, float, float] | None = None
+    """With a network of CryoSiam: minimum and maximum, which become 0 and 1, mean and standard
+    deviation; as in its training by default."""
+
+    distances: Literal["none", "float16", "float32"] = "none"
+    """With a network of CryoSiam: also store what its distance head gives, as this type."""
+
+    probabilities: Literal["none", "float16", "uint8", "float32"] = "none"
     """Also store a probability per class, as this type."""
 
     probabilities_output: str = ""
     """Address of the probabilities; beside the class map by default."""
 
-    max_probability: Literal["none", "float16", "uint8"] = "none"
+    max_probability: Literal["none", "float16", "uint8", "float32"] = "none"
     """Also store the probability of each voxel's class, as this type."""
 
-    variance: Literal["none", "float16", "uint8"] = "none"
+    variance: Literal["none", "float16", "uint8", "float32"] = "none"
     """Also store its variance over views and models, as this type."""
 
     checksums: bool = False

@@ -6,31 +6,37 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import dask.array as da
 import numpy as np
+
 from volproc.core.arrays import Source, decoded_chunks
 from volproc.core.errors import ConfigError, DtypeError, ShapeError
 from volproc.core.model import ModelSpec
 from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
 from volproc.graph.block_predict import predict_block
-from volproc.graph.chunks import iterate_chunks
-from volproc.graph.layers import Graph, array_of, new_array, tree, unique_name
-from volproc.graph.predict_job import PredictJob, Product
+from volproc.graph.layers import Graph, array_of, new_array, unique_name
+from volproc.graph.mask_input import open_mask
+from volproc.graph.physical_mask import PhysicalMask
+from volproc.graph.predict_job import PredictJob, Product, ProductKind
 from volproc.graph.scaling import ScalingRule, lazy_scaling
 from volproc.graph.scratch import Scratch
 from volproc.graph.settings import Settings, as_models
 from volproc.graph.spill import Spill
+from volproc.graph.spool import nothing, spool_input
+from volproc.graph.tile_block import TilePredictJob, predict_tile_block
+from volproc.graph.tile_settings import is_tiled, make_tile_job, plan_tiles, refuse_of_tiles
 from volproc.io.chunk_files import ChunkFiles
+from volproc.models.cryosiam_options import num_channels
 from volproc.models.devices import choose_device
 from volproc.models.loading import check_channels, read_spec
 from volproc.models.normalization import Scaling
 from volproc.plan.block_memory import class_bytes
 from volproc.plan.inference import Plan, make_plan
 
-Output = Literal["classes", "probabilities"]
+Output = Literal["classes", "probabilities", "distances"]
 
 
 def predict(
@@ -42,6 +48,7 @@ def predict(
     settings: Settings | None = None,
     chunks: Shape | None = None,
     scratch: str | os.PathLike[str] | None = None,
+    mask: Volume | str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Volume:
     """Segment a volume with a network, lazily.
@@ -57,10 +64,12 @@ def predict(
     model : str, path, ModelSpec or sequence of ModelSpec
         A model file, or the name of embedded weights; or several models, which are averaged. Their
         classes are matched by name, in the order of the first, and each keeps its own patch.
-    output : {"classes", "probabilities"}
-        Class map, (z, y, x) uint8 or uint16; or probabilities, (c, z, y, x).
+    output : {"classes", "probabilities", "distances"}
+        Class map, (z, y, x) uint8 or uint16; probabilities, (c, z, y, x); or what the distance
+        head of a network of CryoSiam gives, (c, z, y, x).
     dtype : dtype
-        Of probabilities: float16 (default), float32, or uint8 for ``round(255 p)``.
+        Of probabilities and distances: float16 (default), float32, or for probabilities uint8,
+        ``round(255 p)``.
     settings : Settings
         How the network is slid; single settings may be given as keywords instead:
         ``tta="octopi4"``, ``overlap=0.5``.
@@ -69,6 +78,9 @@ def predict(
     scratch : path
         Folder for what stands between blocks, seen by all workers; a temporary one by default.
         It is removed with the result.
+    mask : Volume, str or path
+        For networks of CryoSiam: tiles that it leaves empty are not computed, and all outputs are
+        0 outside it. 0 and 1, with voxels of any size, over the same box.
 
     Returns
     -------
@@ -88,6 +100,11 @@ def predict(
     -----
     Two tasks a block, beside one a block for the statistics of the volume. Memory per worker is
     bounded by the block, see `volproc.plan`.
+
+    Networks of CryoSiam are run by tiles with a halo, which give what the network would for the
+    whole volume, to 1e-5 of the probabilities for every chunking (chunks are rounded up to
+    multiples of the network's stride, 8 or 16); or by CryoSiam's own patches with
+    ``compat="cryosiam"``. They scale voxels by constants, without statistics of the volume.
     """
     chosen = (settings or Settings()).changed(options)
     if isinstance(model, str | os.PathLike):
@@ -95,9 +112,13 @@ def predict(
     specs = as_models(model)
     spec = specs[0]
     array = check_input(volume, spec)
+    if is_tiled(chosen, specs):
+        kind = _result_type(output, dtype, spec)
+        return _predict_tiles(volume, array, specs, chosen, output, kind, chunks, scratch, mask)
+    refuse_of_tiles(mask=mask is not None, distances=output == "distances")
     store = Scratch(scratch)
     name = unique_name("predict")
-    source, tasks, after = _readable(volume, array, store, name)
+    source, tasks, after = spool_input(volume, array, store, name)
     kind = _result_type(output, dtype, spec)
     plan = make_plan(
         chosen.job(
@@ -120,6 +141,52 @@ def predict(
     data = new_array(name, tasks, cuts=cuts, dtype=kind, depends_on=depends)
     channels = spec.classes if output == "probabilities" else ()
     return volume.with_data(data, channels=channels)
+
+
+def _predict_tiles(
+    volume: Volume,
+    array: da.Array,
+    specs: tuple[ModelSpec, ...],
+    settings: Settings,
+    output: Output,
+    kind: np.dtype[Any],
+    chunks: Shape | None,
+    scratch: str | os.PathLike[str] | None,
+    mask: Volume | str | os.PathLike[str] | None,
+) -> Volume:
+    """Segment with networks of CryoSiam, tile by tile."""
+    store, name = Scratch(scratch), unique_name("predict")
+    source, tasks, after = spool_input(volume, array, store, name)
+    laid, mask_after, depends = None, None, [array] if after is not None else []
+    if isinstance(mask, Volume):
+        voxels = array_of(mask)
+        masked, more, mask_after = spool_input(mask, voxels, store, f"{name}-mask", folder="mask")
+        laid = PhysicalMask(
+            masked, array.shape, mask.name or "mask", volume.voxel_size, mask.voxel_size
+        )
+        tasks |= more
+        depends += [voxels] if mask_after is not None else []
+    elif mask is not None:
+        laid = open_mask(mask, array.shape, volume.voxel_size)
+    plan = plan_tiles(
+        settings,
+        specs,
+        shape=array.shape,
+        dtype=array.dtype,
+        storage_chunks=decoded_chunks(source),
+        chunks=chunks,
+        stored={} if output == "classes" else {output: kind.itemsize},
+    )
+    plan.validate()
+    names = product_channels(output, specs[0])
+    cuts = (*([(len(names),)] if names else []), *plan.grid.dask_chunks)
+    files = ChunkFiles(store.path("result"), cuts, kind, is_compressed=output == "classes")
+    job = make_tile_job(source, specs, settings, plan, (Product(output, files),), mask=laid)
+    ready = f"{name}-ready"
+    tasks[ready] = (nothing, [key for key in (after, mask_after) if key is not None])
+    tasks |= _block_tasks(name, job, ready, files, store)
+    data = new_array(name, tasks, cuts=cuts, dtype=kind, depends_on=depends)
+    return volume.with_data(data, channels=names)
 
 
 def make_job(
@@ -172,6 +239,13 @@ def check_input(volume: Volume, spec: ModelSpec) -> da.Array:
     return array
 
 
+def product_channels(kind: ProductKind, spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the channels of a product; none where it has no axis of channels."""
+    if kind == "distances":
+        return spec.classes[1:] if num_channels(spec) == 1 else spec.classes
+    return spec.classes if kind == "probabilities" else ()
+
+
 def class_type(spec: ModelSpec) -> np.dtype[Any]:
     """Type of a class map of a model."""
     return np.dtype(f"u{class_bytes(spec.num_classes)}")
@@ -185,34 +259,24 @@ def _result_type(
             msg = f"a class map has the type that holds its classes, got dtype {dtype}."
             raise ConfigError(msg)
         return class_type(spec)
-    if output != "probabilities":
-        msg = f'output is "{output}". Choose classes or probabilities.'
+    if output not in get_args(Output):
+        msg = (
+            f'output is "{output}". Choose classes or probabilities, or distances of a network '
+            "of CryoSiam."
+        )
         raise ConfigError(msg)
     chosen = np.dtype(dtype or np.float16)
+    if output == "distances" and chosen not in (np.float16, np.float32):
+        msg = f"distances are stored as float16 or float32, got {chosen}."
+        raise ConfigError(msg)
     if chosen not in (np.float16, np.float32, np.uint8):
         msg = f"probabilities are stored as float16, float32 or uint8, got {chosen}."
         raise ConfigError(msg)
     return chosen
 
 
-def _readable(
-    volume: Volume, array: da.Array, store: Scratch, name: str
-) -> tuple[Source, Graph, Any]:
-    """Source of a volume; for a computed one, tasks that write it first and the last of them."""
-    if volume.source is not None:
-        return volume.source, {}, None
-    files = ChunkFiles(store.path("input"), array.chunks, array.dtype)
-    leaves, tasks = [], {}
-    for chunk in iterate_chunks(array.chunks):
-        key = (f"{name}-spool", *chunk.index)
-        tasks[key] = (partial(_spool, files, chunk.index), (array.name, *chunk.index))
-        leaves.append(key)
-    merged, root = tree(f"{name}-spool-tree", leaves, _nothing)
-    return files, tasks | merged, root
-
-
 def _block_tasks(
-    name: str, job: PredictJob, scaling: Any, files: ChunkFiles, store: Scratch
+    name: str, job: PredictJob | TilePredictJob, scaling: Any, files: ChunkFiles, store: Scratch
 ) -> Graph:
     """Two tasks a block: predict it into scratch, and read it from there."""
     shared, keep = f"{name}-job", f"{name}-scratch"
@@ -246,7 +310,11 @@ def _predict_once(
 ) -> None:
     """Predict a block unless an earlier computation of the same array has done it."""
     del needs
-    job: PredictJob = shared.value
+    job: PredictJob | TilePredictJob = shared.value
+    if isinstance(job, TilePredictJob):
+        if not files.has_chunk(chunk):
+            predict_tile_block(job, index)
+        return
     if not files.has_chunk(chunk):
         predict_block(job, scaling, index)
     lead = chunk[: -len(index)]
@@ -259,11 +327,3 @@ def _predict_once(
 def _read_result(files: ChunkFiles, chunk: Index, done: Any, keep: Any) -> Any:
     del done, keep
     return files.read_chunk(chunk)
-
-
-def _spool(files: ChunkFiles, index: Index, block: Any) -> None:
-    files.write_chunk(index, block)
-
-
-def _nothing(parts: Any) -> None:
-    del parts

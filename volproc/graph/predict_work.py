@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from volproc.core.errors import OutOfMemoryError, SpillError
 from volproc.core.types import Index, Region
 from volproc.graph import block_predict
-from volproc.graph.predict_job import PredictJob
+from volproc.graph.predict_job import PredictJob, Product
 from volproc.graph.region_predict import count_passes, predict_region
 from volproc.io.chunk_files import write_bytes
 from volproc.io.omezarr_write import OmeZarrSink
@@ -94,18 +95,22 @@ class PredictWork:
     def look(self, index: Index, *, checksums: bool | None = None) -> dict[str, Stored]:
         """What is stored of a block now, by product; nothing of formats without chunk files."""
         with_checksums = self.checksums if checksums is None else checksums
-        region = self.job.grid[index].write
-        return {
-            product.kind: ChunkFolder.of_sink(product.store).look(region, checksums=with_checksums)
-            for product in self.job.products
-            if isinstance(product.store, OmeZarrSink)
-        }
+        return look_at(self.job.products, self.job.grid[index].write, checksums=with_checksums)
 
     def _predict(self, index: Index) -> dict[str, Any]:
         try:
             return block_predict.predict_block(self.job, self.scaling, index)
         except SpillError:
             return repair_block(self.job, self.scaling, index)
+
+
+def look_at(products: Sequence[Product], region: Region, *, checksums: bool) -> dict[str, Stored]:
+    """What is stored of a region now, by product; nothing of formats without chunk files."""
+    return {
+        product.kind: ChunkFolder.of_sink(product.store).look(region, checksums=checksums)
+        for product in products
+        if isinstance(product.store, OmeZarrSink)
+    }
 
 
 def repair_block(job: PredictJob, scaling: Scaling, index: Index) -> dict[str, Any]:

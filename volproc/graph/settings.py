@@ -13,6 +13,7 @@ from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.graph.block_finish import kept_bytes
 from volproc.graph.predict_job import Sweep
+from volproc.models.cryosiam_options import Threshold
 from volproc.models.devices import choose_device
 from volproc.models.ensemble import match_classes
 from volproc.models.memory import activation_bytes, weight_bytes
@@ -21,6 +22,9 @@ from volproc.models.views import View, find_views
 from volproc.models.windows import WindowName
 from volproc.plan.job import Job
 from volproc.plan.patches import PatchGrid
+
+Compat = Literal["none", "cryosiam"]
+"""Whose numbers are wanted: those of the whole volume, or of CryoSiam's patches."""
 
 ViewGrid = Literal["patch", "volume"]
 """Whether each patch is turned, and all views share its place; or the volume is turned, and each
@@ -58,6 +62,15 @@ class Settings:
         Pad a volume that is smaller than a patch, with its mean.
     replace_nonfinite : float or None
         What NaN and infinite voxels become; None refuses them.
+    compat : {"none", "cryosiam"}
+        Patches and numbers of CryoSiam, instead of those that its network gives for the whole
+        volume. This and what follows is for networks of CryoSiam alone.
+    threshold : float, mapping of str to float, or None
+        Probabilities below it do not count: one for all classes, or by name. None is 0.5 for a
+        network of one channel, and 0 where classes are compared.
+    intensity : tuple of float or None
+        Minimum and maximum of the voxels, which become 0 and 1, then mean and standard deviation;
+        None takes those of the training.
     """
 
     tta: str | Sequence[View] = "none"
@@ -70,9 +83,13 @@ class Settings:
     pad: bool = False
     replace_nonfinite: float | None = None
     tta_grid: ViewGrid = "patch"
+    compat: Compat = "none"
+    threshold: Threshold = None
+    intensity: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
+            ("compat", self.compat, get_args(Compat)),
             ("blend", self.blend, get_args(Blend)),
             ("window", self.window, get_args(WindowName)),
             ("tta_grid", self.tta_grid, get_args(ViewGrid)),

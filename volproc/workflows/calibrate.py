@@ -24,15 +24,19 @@ from volproc.graph.predict import check_input, make_job
 from volproc.graph.predict_job import PredictJob, Product, ProductKind, intersection, union
 from volproc.graph.run import run_stage
 from volproc.graph.spill import Spill
+from volproc.graph.tile_block import TilePredictJob, predict_tile_block
+from volproc.graph.tile_settings import make_tile_job
 from volproc.models.loading import load_model
 from volproc.models.normalization import Scaling
+from volproc.models.tile_network import unscaled
 from volproc.models.warming import warm_up
 from volproc.plan.inference import WRITE_MULTIPLE, Plan
 from volproc.plan.patches import PatchGrid
 from volproc.plan.storage import reading_grid, storage_chunks
+from volproc.plan.tile_plan import TilePlan
 from volproc.reduce.statistics import moments_block
 from volproc.workflows.outputs import create_product
-from volproc.workflows.plan import Rate, SegmentPlan
+from volproc.workflows.plan import AnyPlan, Rate, SegmentPlan
 
 if TYPE_CHECKING:
     from volproc.core.model import ModelSpec
@@ -50,12 +54,16 @@ more."""
 class CalibrateWork:
     """Does one block as a run would, and says how long it took."""
 
-    job: PredictJob
+    job: PredictJob | TilePredictJob
     scaling: Scaling
 
     def __call__(self, index: Index) -> dict[str, Any]:
         """Prepare what a run would find there, then predict the block."""
         job = self.job
+        if isinstance(job, TilePredictJob):
+            for part in job.parts:
+                load_model(unscaled(part.spec), job.device)
+            return predict_tile_block(job, index)
         for sweep in job.sweeps:
             warm_up(load_model(sweep.spec, job.device), batch_size=job.batch_size)
         for giver in job.needs(index):
@@ -124,10 +132,13 @@ def calibrate(
     volume, specs = task.open(), task.read_models()
     check_input(volume, specs[0])
     found.validate()
-    plan = _small_plan(found.plan)
+    plan = found.plan if isinstance(found.plan, TilePlan) else _small_plan(found.plan)
     with _job(task, volume, specs, plan) as job:
         facts: list[dict[str, Any]] = []
-        chosen = choose_blocks(plan, runner.num_workers)
+        if isinstance(plan, TilePlan):
+            chosen = choose_tiles(plan, runner.num_workers)
+        else:
+            chosen = choose_blocks(plan, runner.num_workers)
         _run("calibrate", CalibrateWork(job, Scaling()), chosen, facts, runner, observe)
     grid = reading_grid(volume.shape, found.head.chunks)
     middle = tuple(n // 2 for n in grid.numblocks)
@@ -164,6 +175,22 @@ def choose_blocks(plan: Plan, num_blocks: int) -> list[Index]:
     others = (index for kinds in shapes for index in product(*kinds) if index not in chosen)
     more = list(islice(others, max(0, num_blocks - len(chosen))))
     return sorted([*chosen, *more])
+
+
+def choose_tiles(plan: TilePlan, num_blocks: int) -> list[Index]:
+    """Tiles in the middle of a volume, as many as wanted where there are so many.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        Whose tiles are chosen from.
+    num_blocks : int
+        How many.
+    """
+    counts = plan.grid.numblocks
+    middle = sum(n // 2 * prod(counts[axis + 1 :]) for axis, n in enumerate(counts))
+    first = max(0, min(middle - num_blocks // 2, len(plan.grid) - num_blocks))
+    return list(islice(plan.grid.indices(), first, first + max(1, num_blocks)))
 
 
 def _kinds(patches: PatchGrid, plan: Plan, axis: int) -> dict[tuple[int, int], list[int]]:
@@ -216,8 +243,8 @@ def _run(
 
 @contextmanager
 def _job(
-    task: SegmentTask, volume: Volume, specs: tuple[ModelSpec, ...], plan: Plan
-) -> Iterator[PredictJob]:
+    task: SegmentTask, volume: Volume, specs: tuple[ModelSpec, ...], plan: AnyPlan
+) -> Iterator[PredictJob | TilePredictJob]:
     """Give what the blocks share, with outputs that are removed at the end."""
     source = volume.source
     assert source is not None  # an opened volume has one
@@ -239,6 +266,9 @@ def _job(
             sink = create_product(kind, f"{folder}/{kind}.zarr", specs[0], dtype, frame)
             stack.callback(sink.discard)
             products.append(Product(kind, sink))
+        if isinstance(plan, TilePlan):
+            yield make_tile_job(source, specs, task.settings, plan, tuple(products))
+            return
         spill = Spill(f"{folder}/spill")
         yield make_job(source, specs, task.settings, plan, spill, tuple(products))
 

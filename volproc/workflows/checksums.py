@@ -10,6 +10,7 @@ from typing import Any
 from volproc.core.errors import ConfigError, VerifyError
 from volproc.graph.ledger import Ledger
 from volproc.graph.predict_work import PredictWork
+from volproc.graph.tile_block_work import TileBlockWork
 from volproc.io.chunk_files import write_bytes
 from volproc.io.stored_chunks import ChunkFolder, Stored
 from volproc.plan.blocks import ChunkGrid
@@ -45,7 +46,7 @@ def refuse_checksums(addresses: Iterable[str]) -> None:
             raise ConfigError(msg)
 
 
-def collect_checksums(stage: str, work: PredictWork, ledger: Ledger) -> Checksums:
+def collect_checksums(stage: str, work: PredictWork | TileBlockWork, ledger: Ledger) -> Checksums:
     """Checksums of all blocks that a ledger knows."""
     found = {}
     for index, facts in sorted(ledger.finished(stage)):

@@ -23,7 +23,7 @@ from volproc.core.types import Index, Shape
 from volproc.core.volume import Volume
 from volproc.graph.block_finish import LARGEST_VARIANCE
 from volproc.graph.ledger import Ledger
-from volproc.graph.predict import class_type
+from volproc.graph.predict import class_type, product_channels
 from volproc.graph.predict_job import ProductKind
 from volproc.io.create import create
 from volproc.io.omezarr_write import create_channels
@@ -49,7 +49,10 @@ STORY = "segment semantic"
 FINISH = "finish"
 """Stage of the ledger in which outputs get their names."""
 
-KINDS: tuple[ProductKind, ...] = ("classes", "probabilities", "maximum", "variance")
+KINDS: tuple[ProductKind, ...] = ("classes", "probabilities", "maximum", "variance", "distances")
+
+OF_CHANNELS = ("probabilities", "distances")
+"""Products with an axis of channels."""
 
 Sinks = dict[ProductKind, Sink]
 
@@ -97,7 +100,7 @@ class Outputs:
         """Whether all outputs can be opened and have the input's shape."""
         try:
             shapes = [
-                inspect(address, c=0 if kind == "probabilities" else None).source.shape
+                inspect(address, c=0 if kind in OF_CHANNELS else None).source.shape
                 for kind, address in self.addresses.items()
             ]
         except (AddressError, FormatError):
@@ -251,7 +254,7 @@ def create_product(
 
     Parameters
     ----------
-    kind : {"classes", "probabilities", "maximum", "variance"}
+    kind : {"classes", "probabilities", "maximum", "variance", "distances"}
         What it will hold.
     address : str
         Where it goes.
@@ -267,11 +270,11 @@ def create_product(
     found = np.dtype(dtype)
     most = LARGEST_VARIANCE if kind == "variance" else 1.0
     facts = {
-        "quantity": "variance" if kind == "variance" else "probability",
+        "quantity": {"variance": "variance", "distances": "distance"}.get(kind, "probability"),
         "scale": np.iinfo(found).max / most if found.kind == "u" else 1.0,
         "meaning": "value = voxel / scale",
     }
-    names = spec.classes if kind == "probabilities" else ()
+    names = product_channels(kind, spec)
     return create_channels(address, names=names, dtype=found, facts=facts, **frame)
 
 

@@ -14,11 +14,13 @@ from volproc.core.errors import ConfigError
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
 from volproc.graph.settings import Models, as_models
+from volproc.graph.tile_settings import is_tiled, plan_tiles, refuse_of_tiles
 from volproc.models.devices import choose_device, device_bytes
 from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import Plan, make_plan
 from volproc.plan.memory import format_bytes
 from volproc.plan.storage import decoded_ratio, reading_grid, storage_chunks
+from volproc.plan.tile_plan import TilePlan
 
 if TYPE_CHECKING:
     from volproc.workflows.segment_task import SegmentTask
@@ -33,7 +35,10 @@ are busy enough for many workers."""
 LATER_HALO = 16
 """Halo of the later stage that a plan speaks of, voxels: that of a particle's radius."""
 
-PROBABILITY_BYTES = {"none": 0, "float16": 2, "uint8": 1}
+PROBABILITY_BYTES = {"none": 0, "float16": 2, "uint8": 1, "float32": 4}
+
+AnyPlan = Plan | TilePlan
+"""Of blended patches, or of tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class SegmentPlan:
 
     Parameters
     ----------
-    plan : Plan
+    plan : Plan or TilePlan
         Of the prediction.
     head : Head
         Of the volume.
@@ -99,7 +104,7 @@ class SegmentPlan:
         Calls that run at the same time.
     """
 
-    plan: Plan
+    plan: AnyPlan
     head: Head
     num_readings: int
     num_workers: int
@@ -168,7 +173,8 @@ def plan_head(
     *,
     num_workers: int = 1,
     chunks: Shape | None = None,
-) -> Plan:
+    slab: int | None = None,
+) -> AnyPlan:
     """Plan the prediction of a volume of which the head is known.
 
     Parameters
@@ -183,16 +189,21 @@ def plan_head(
         Workers that share the memory of this machine, where the task gives no limit.
     chunks : tuple of int
         Blocks, where they are not to be chosen.
+    slab : int
+        Planes that a network of CryoSiam computes at once, likewise.
 
     Returns
     -------
-    plan : Plan
-        Not validated.
+    plan : Plan or TilePlan
+        Not validated. Tiles are those of networks of CryoSiam.
 
     Raises
     ------
     ConfigError
-        If the task asks for maps of an unknown type, or for the variance of one view.
+        If the task asks for maps of an unknown type, for the variance of one view, or for what
+        the models do not have.
+    PlanError
+        If not even the smallest tile fits into memory.
     """
     for kind, dtype in task.stored.items():
         if dtype not in PROBABILITY_BYTES:
@@ -207,6 +218,23 @@ def plan_head(
             "tta=octopi4 (--tta octopi4), or leave the variance out."
         )
         raise ConfigError(msg)
+    host_limit = task.host_limit or int(psutil.virtual_memory().available // num_workers)
+    device_limit = device_bytes(choose_device(task.settings.device))
+    if is_tiled(task.settings, model):
+        return plan_tiles(
+            task.settings,
+            model,
+            shape=head.shape,
+            dtype=head.dtype,
+            storage_chunks=head.decoded_chunks,
+            chunks=chunks,
+            slab=slab,
+            stored={kind: PROBABILITY_BYTES[dtype] for kind, dtype in task.stored.items()},
+            host_limit=host_limit,
+            device_limit=device_limit,
+            num_workers=num_workers,
+        )
+    refuse_of_tiles(mask=bool(task.mask), distances="distances" in task.stored)
     job = task.settings.job(
         model,
         shape=head.shape,
@@ -219,8 +247,8 @@ def plan_head(
     return make_plan(
         job,
         chunks=chunks,
-        host_limit=task.host_limit or int(psutil.virtual_memory().available // num_workers),
-        device_limit=device_bytes(choose_device(task.settings.device)),
+        host_limit=host_limit,
+        device_limit=device_limit,
         min_blocks=min(MIN_BLOCKS * num_workers, prod(head.shape) // MIN_BLOCK_VOXELS),
         num_workers=num_workers,
     )

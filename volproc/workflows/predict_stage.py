@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor
@@ -13,6 +13,8 @@ from volproc.graph.ledger import Ledger
 from volproc.graph.predict_job import PredictJob
 from volproc.graph.predict_work import PredictWork
 from volproc.graph.run import run_stage
+from volproc.graph.tile_block import TilePredictJob
+from volproc.graph.tile_block_work import TileBlockWork
 from volproc.io.omezarr_write import OmeZarrSink
 from volproc.io.stored_chunks import ChunkFolder
 from volproc.workflows.outputs import STAGE
@@ -20,13 +22,16 @@ from volproc.workflows.outputs import STAGE
 CHECK = "check"
 """Stage in which stored chunks are compared with their checksums."""
 
+BlockWork: TypeAlias = PredictWork | TileBlockWork
+"""Does a block of blended patches, or the tiles of one pass."""
 
-def run_blocks(work: PredictWork, ledger: Ledger, runner: Executor, observe: Observer) -> int:
+
+def run_blocks(work: BlockWork, ledger: Ledger, runner: Executor, observe: Observer) -> int:
     """Predict all blocks that are not finished.
 
     Parameters
     ----------
-    work : PredictWork
+    work : PredictWork or TileBlockWork
         Does one block.
     ledger : Ledger
         Knows which are finished.
@@ -55,7 +60,7 @@ def run_blocks(work: PredictWork, ledger: Ledger, runner: Executor, observe: Obs
 
 
 def revoke_damaged(
-    work: PredictWork, ledger: Ledger, runner: Executor, observe: Observer
+    work: BlockWork, ledger: Ledger, runner: Executor, observe: Observer
 ) -> list[Index]:
     """Take the markers of blocks away whose chunk files are not what was written.
 
@@ -64,7 +69,7 @@ def revoke_damaged(
 
     Parameters
     ----------
-    work : PredictWork
+    work : PredictWork or TileBlockWork
         Wrote the blocks.
     ledger : Ledger
         Holds what was written.
@@ -100,7 +105,7 @@ def revoke_damaged(
     return damaged
 
 
-def is_damaged(work: PredictWork, index: Index, facts: Mapping[str, Any]) -> bool:
+def is_damaged(work: BlockWork, index: Index, facts: Mapping[str, Any]) -> bool:
     """Whether the chunk files of a block differ from what its marker says of them."""
     before = facts.get("stored", {})
     has_checksums = work.checksums and all(checksum >= 0 for _, checksum in before.values())
@@ -116,7 +121,7 @@ def is_damaged(work: PredictWork, index: Index, facts: Mapping[str, Any]) -> boo
 class CheckWork:
     """Looks for damage in a row of blocks, all with the same first index."""
 
-    work: PredictWork
+    work: BlockWork
     ledger: Ledger
 
     def __call__(self, index: Index) -> list[Index]:
@@ -125,7 +130,7 @@ class CheckWork:
         return [found for found, facts in row if is_damaged(self.work, found, facts)]
 
 
-def _drop_spill(job: PredictJob) -> Callable[[Index, Any], None]:
+def _drop_spill(job: PredictJob | TilePredictJob) -> Callable[[Index, Any], None]:
     """Remove the strips that a finished block has taken; those along z wait a layer for that."""
 
     def collect(index: Index, facts: Any) -> None:

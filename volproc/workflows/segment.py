@@ -21,22 +21,28 @@ from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.core.volume import Volume
 from volproc.graph.ledger import Ledger
+from volproc.graph.mask_input import check_mask, open_mask
+from volproc.graph.physical_mask import PhysicalMask
 from volproc.graph.predict import check_input, make_job
 from volproc.graph.predict_job import Product
 from volproc.graph.predict_work import PredictWork, read_batches
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
+from volproc.graph.tile_block_work import TileBlockWork
+from volproc.graph.tile_settings import make_tile_job
 from volproc.io.chunk_files import write_bytes
+from volproc.models.cryosiam_options import is_cryosiam
 from volproc.models.normalization import Scaling
-from volproc.plan.inference import Plan
+from volproc.plan.tile_plan import TilePlan
 from volproc.workflows.checksums import (
     collect_checksums,
     refuse_checksums,
     write_checksums,
 )
-from volproc.workflows.outputs import STAGE, STORY, Outputs
-from volproc.workflows.plan import Head, SegmentPlan, plan_head, plan_run
+from volproc.workflows.outputs import STAGE, STORY, Outputs, Sinks
+from volproc.workflows.plan import AnyPlan, Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
+    BlockWork,
     revoke_damaged,
     run_blocks,
 )
@@ -45,6 +51,9 @@ from volproc.workflows.segment_record import describe_run, facts_of, wanted_of
 from volproc.workflows.segment_task import SegmentTask
 from volproc.workflows.sole_run import sole_run
 from volproc.workflows.unchanged import refuse_changed
+
+SLACK = 0.01
+"""Part of the range by which the contrast may lie outside it before that is said."""
 
 WAIT_S = 30.0
 """Longest wait for another process that writes the same output, seconds."""
@@ -69,7 +78,7 @@ class SegmentReport:
     record: Path
     """Settings, versions, hashes and statistics."""
 
-    plan: Plan
+    plan: AnyPlan
     """How it was cut."""
 
     num_skipped: int
@@ -80,6 +89,10 @@ class SegmentReport:
 
     was_finished: bool = False
     """Whether an earlier run had finished all of it, and nothing was done now."""
+
+    tiles: dict[str, int] = field(default_factory=dict)
+    """Of a network of CryoSiam: tiles that were ``computed``, and those ``outside`` the mask; of
+    earlier, killed runs too."""
 
 
 def plan_segment(task: SegmentTask, *, num_workers: int = 1) -> SegmentPlan:
@@ -136,8 +149,9 @@ def segment(
     _say_voxel_size(volume, spec, observe)
     plan = _plan(task, volume, specs, runner.num_workers)
     plan.validate()
+    mask = open_mask(task.mask, volume.shape, volume.voxel_size) if task.mask else None
     outputs = Outputs(task.addresses, task.stored, volume, spec, task.overwrite)
-    description = describe_run(task, _source(volume), specs, plan)
+    description = describe_run(task, _source(volume), specs, plan, mask)
     if task.checksums:
         refuse_checksums(outputs.addresses.values())
     with sole_run(record_path(task.output), wait_s=WAIT_S):
@@ -153,14 +167,17 @@ def segment(
                 was_finished=True,
             )
         outputs.refuse(runner)
-        return _run(task, volume, specs, plan, outputs, description, runner, observe)
+        if mask is not None:
+            check_mask(mask, executor=pool_of(runner, "cpu"), observe=observe)
+        return _run(task, volume, specs, plan, mask, outputs, description, runner, observe)
 
 
 def _run(
     task: SegmentTask,
     volume: Volume,
     specs: tuple[ModelSpec, ...],
-    plan: Plan,
+    plan: AnyPlan,
+    mask: PhysicalMask | None,
     outputs: Outputs,
     description: dict[str, Any],
     runner: Executor,
@@ -170,24 +187,17 @@ def _run(
     known = _known_scaling(task, description) or _find_scaling(
         task, volume, specs[0], runner, observe
     )
+    _say_contrast(task, specs[0], known["statistics"], observe)
     ledger = outputs.begin(description, observe)
     write_bytes(Path(ledger.folder) / SCALING_FILE, json.dumps(known).encode())
     sinks = outputs.create(plan.chunks, ledger, runner)
     try:
-        job = make_job(
-            _source(volume),
-            specs,
-            task.settings,
-            plan,
-            Spill(str(Path(ledger.folder) / "spill")),
-            tuple(Product(kind, sink) for kind, sink in sinks.items()),
-        )
         notes = Path(ledger.folder) / BATCHES_FILE
-        work = PredictWork(job, Scaling(**known["scaling"]), task.checksums, str(notes))
+        work = _make_work(task, volume, specs, plan, mask, sinks, known, str(notes))
         revoke_damaged(work, ledger, runner, observe)
         num_skipped = run_blocks(work, ledger, runner, observe)
         refuse_changed(task.open, _source(volume))
-        batches = read_batches(notes)
+        batches, counts = read_batches(notes), _count_tiles(ledger, plan)
         checksums = collect_checksums(STAGE, work, ledger) if task.checksums else {}
         observe(Event("note", STAGE, text="writing pyramids and attributes"))
         outputs.finish(sinks, ledger, runner, observe)
@@ -197,18 +207,58 @@ def _run(
     facts = {**description, **facts_of(task, volume, specs), **known}
     if batches:
         facts["smaller_batches"] = batches
+    if counts:
+        facts["tiles"] = counts
     if checksums:
         write_checksums(task.output, checksums)
     record = write_record(task.output, STORY, facts)
     ledger.remove()
     return SegmentReport(
-        task.output, task.probabilities_address, record, plan, num_skipped, _maps_of(task)
+        task.output,
+        task.probabilities_address,
+        record,
+        plan,
+        num_skipped,
+        _maps_of(task),
+        tiles=counts,
     )
+
+
+def _make_work(
+    task: SegmentTask,
+    volume: Volume,
+    specs: tuple[ModelSpec, ...],
+    plan: AnyPlan,
+    mask: PhysicalMask | None,
+    sinks: Sinks,
+    known: dict[str, Any],
+    notes: str,
+) -> BlockWork:
+    """Bind the blocks of a run to what they need."""
+    source = _source(volume)
+    products = tuple(Product(kind, sink) for kind, sink in sinks.items())
+    if isinstance(plan, TilePlan):
+        tiles = make_tile_job(source, specs, task.settings, plan, products, mask=mask)
+        return TileBlockWork(tiles, task.checksums)
+    spill = Spill(str(Path(notes).parent / "spill"))
+    job = make_job(source, specs, task.settings, plan, spill, products)
+    return PredictWork(job, Scaling(**known["scaling"]), task.checksums, notes)
 
 
 def _maps_of(task: SegmentTask) -> dict[str, str]:
     """Addresses of what is stored beside classes and probabilities."""
-    return {kind: task.addresses[kind] for kind in ("maximum", "variance") if kind in task.stored}
+    return {kind: task.addresses[kind] for kind in task.stored if kind != "probabilities"}
+
+
+def _count_tiles(ledger: Ledger, plan: AnyPlan) -> dict[str, int]:
+    """Tiles that were computed and that were not, of all runs; empty of blended patches."""
+    if not isinstance(plan, TilePlan):
+        return {}
+    facts = [found for _, found in ledger.finished(STAGE)]
+    return {
+        "computed": sum(found["tiles"] for found in facts),
+        "outside": sum(found["outside"] for found in facts),
+    }
 
 
 def _find_scaling(
@@ -244,9 +294,13 @@ def _known_scaling(task: SegmentTask, description: dict[str, Any]) -> dict[str, 
 
 def _plan(
     task: SegmentTask, volume: Volume, specs: tuple[ModelSpec, ...], num_workers: int
-) -> Plan:
-    chunks = _chosen_chunks(task)
-    return plan_head(task, specs, Head.of(volume), num_workers=num_workers, chunks=chunks)
+) -> AnyPlan:
+    chunks, before = _chosen_chunks(task), _unfinished(task)
+    # Other planes at once are other bits: an unfinished run keeps them too.
+    slab = before.get("slab") if list(chunks or ()) == before.get("chunks") else None
+    return plan_head(
+        task, specs, Head.of(volume), num_workers=num_workers, chunks=chunks, slab=slab
+    )
 
 
 def _chosen_chunks(task: SegmentTask) -> Shape | None:
@@ -254,8 +308,10 @@ def _chosen_chunks(task: SegmentTask) -> Shape | None:
     if task.chunks is not None:
         return task.chunks
     # An unfinished run keeps its blocks, whatever memory and workers there are today.
-    before = _unfinished(task).get("chunks")
-    return tuple(before) if before else None
+    before = _unfinished(task)
+    if before.get("settings", {}).get("compat", "none") != task.settings.compat:
+        return None  # patches of CryoSiam are cut by themselves
+    return tuple(before["chunks"]) if before.get("chunks") else None
 
 
 def _unfinished(task: SegmentTask) -> dict[str, Any]:
@@ -275,6 +331,23 @@ def _say_voxel_size(volume: Volume, spec: ModelSpec, observe: Observer) -> None:
         text = (
             f"the model was trained at {spec.voxel_size:g} Å per voxel, the volume has {size} Å: "
             "rescale the volume for good results"
+        )
+        observe(Event("note", STAGE, text=text))
+
+
+def _say_contrast(
+    task: SegmentTask, spec: ModelSpec, statistics: dict[str, Any], observe: Observer
+) -> None:
+    """Warn where a network of CryoSiam clips voxels: the volume may not be scaled for it."""
+    if not is_cryosiam(spec):
+        return
+    low, high, *_ = task.settings.intensity or spec.params["intensity"]
+    slack = SLACK * (high - low)
+    if statistics["min"] < low - slack or statistics["max"] > high + slack:
+        text = (
+            f"the contrast is {statistics['min']:.4g}…{statistics['max']:.4g}, and the model wants "
+            f"{low:g}…{high:g}: what is outside is clipped. Denoise and scale the tomogram first, "
+            "white on black, or give --intensity."
         )
         observe(Event("note", STAGE, text=text))
 

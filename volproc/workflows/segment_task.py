@@ -17,7 +17,9 @@ from volproc.models.ensemble import match_classes, read_ensemble
 from volproc.models.loading import DEFAULT_MODEL, read_spec
 from volproc.workflows.record import named_beside
 
-Probabilities = Literal["none", "float16", "uint8"]
+Probabilities = Literal["none", "float16", "uint8", "float32"]
+
+Distances = Literal["none", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,20 @@ class SegmentTask:
         Use ``voxel_size`` even where a valid header contradicts it.
     selection : dict
         ``t``, ``c``, ``level``, ``dataset`` of the input.
-    probabilities : {"none", "float16", "uint8"}
+    probabilities : {"none", "float16", "uint8", "float32"}
         Also store a probability per class, as OME-Zarr.
     probabilities_output : str
         Where; by default ``<output>_probabilities.zarr``.
-    maximum : {"none", "float16", "uint8"}
+    maximum : {"none", "float16", "uint8", "float32"}
         Also store the probability of each voxel's class, as ``<output>_maximum.zarr``.
-    variance : {"none", "float16", "uint8"}
+    variance : {"none", "float16", "uint8", "float32"}
         Also store its variance over views and models, as ``<output>_variance.zarr``.
+    distances : {"none", "float16", "float32"}
+        Also store what the distance head of a network of CryoSiam gives, as
+        ``<output>_distances.zarr``; it is not computed otherwise.
+    mask : str
+        For networks of CryoSiam: address of a mask of 0 and 1 over the same box, with voxels of
+        any size. Tiles that it leaves empty are not computed, and all outputs are 0 outside it.
     chunks : tuple of int
         Blocks; by default as large as memory allows.
     host_limit : int
@@ -91,6 +99,8 @@ class SegmentTask:
     labels: dict[str, int] = field(default_factory=dict)
     maximum: Probabilities = "none"
     variance: Probabilities = "none"
+    distances: Distances = "none"
+    mask: str = ""
 
     def open(self) -> Volume:
         """Open the input; only its head is read."""
@@ -144,10 +154,11 @@ class SegmentTask:
     @property
     def stored(self) -> dict[ProductKind, str]:
         """Type of each map that is stored beside the class map."""
-        maps: tuple[tuple[ProductKind, Probabilities], ...] = (
+        maps: tuple[tuple[ProductKind, Probabilities | Distances], ...] = (
             ("probabilities", self.probabilities),
             ("maximum", self.maximum),
             ("variance", self.variance),
+            ("distances", self.distances),
         )
         return {kind: dtype for kind, dtype in maps if dtype != "none"}
 

@@ -23,6 +23,7 @@ from volproc.graph.predict_job import ProductKind
 from volproc.graph.run import run_stage
 from volproc.graph.scaling import ScalingRule, run_scaling
 from volproc.graph.spill import Spill
+from volproc.graph.tile_settings import is_tiled
 from volproc.io.open import open_
 from volproc.models.normalization import Scaling
 from volproc.models.views import VIEW_SETS
@@ -249,6 +250,13 @@ def open_run(
         )
         specs = _read_models(record, model, trust_model=trust_model)
         settings = _settings(record["settings"])
+        if is_tiled(settings, specs):
+            msg = (
+                f"{output} was made by a network of CryoSiam, tile by tile: other tiles agree to "
+                "1e-5 of the probabilities, and not to the bit. Segment again with other --chunks, "
+                "and compare."
+            )
+            raise VerifyError(msg)
         _refuse_changes(record, volume, specs, is_moved=bool(input_address))
         source = volume.source
         assert source is not None  # an opened volume has one
