@@ -107,3 +107,14 @@ def test_a_view_leaves_its_input_alone() -> None:
 def test_an_unknown_set_names_the_nearest() -> None:
     with pytest.raises(ModelError, match='no set of views "octopi": did you mean "octopi'):
         find_views("octopi")
+
+
+@pytest.mark.parametrize("view", VIEW_SETS["all16"], ids=lambda view: view.name)
+def test_regions_are_turned_as_voxels_are(view: View) -> None:
+    shape = (4, 5, 7)
+    volume = torch.arange(140).reshape(shape)
+    region = (slice(1, 3), slice(0, 2), slice(3, 7))
+    turned = view.forward_region(region, shape)
+    assert view.forward_shape(shape) == tuple(view.forward(volume).shape)
+    assert torch.equal(view.forward(volume)[turned], view.forward(volume[region]))
+    assert view.inverse_region(turned, shape) == region
