@@ -6,7 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import starfile
 
 from volproc.cli.main import run
 
@@ -105,4 +107,36 @@ def test_predictions_are_localized_by_erosion(
         (["--min-voxels", "many"], "no number of voxels"),
     ):
         assert run([*erosion, *words, "-o", "d.csv"]) == 2
+        assert text in capsys.readouterr().err
+
+
+def test_picks_of_all_maps_come_in_one_table(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = np.zeros((9, 11, 30), np.uint8)
+    with h5py.File("particle/b_preds.h5", "w") as file:
+        file["labels"] = classes
+    classes[3:7, 3:7, 20:24] = 1
+    with h5py.File("particle/c_preds.h5", "w") as file:
+        file["labels"] = classes
+    Path("particle/d_preds.h5").write_bytes(b"no HDF5")
+    maps = [f"particle/{name}_preds.h5:/labels" for name in "abcd"]
+    given = ["localize", *maps, "--class", "ribosome=1", "-vs", "10", "-q", "--method", "erosion"]
+    given += ["--min-voxels", "7", "-o", "picks/{name}.csv"]
+    assert run([*given, "--combined", "all.csv"]) == 1
+    table = pd.read_csv("all.csv")
+    assert table["tomo"].tolist() == ["a", "a", "c"]
+    assert table["x"].tolist() == [3.5, 14.0, 21.5]
+    assert table["x_angstrom"].tolist() == [35.0, 140.0, 215.0]
+    Path("particle/d_preds.h5").unlink()
+    given.remove(maps[3])
+    assert run([*given, "--resume", "--combined", "all.star"]) == 0
+    particles = starfile.read("all.star")["particles"]
+    assert particles["rlnTomoName"].tolist() == ["a", "a", "c"]
+    x = [(3.5 - 12.5) * 10, (14 - 12.5) * 10, (21.5 - 15) * 10]
+    assert particles["rlnCenteredCoordinateXAngst"].tolist() == x
+    assert particles["volprocTouchesEdge"].tolist() == [0, 0, 0]
+    capsys.readouterr()
+    for words, text in ((["all.star"], "exists"), (["all.txt"], "no name of a table")):
+        assert run([*given, "--combined", *words]) == 1
         assert text in capsys.readouterr().err

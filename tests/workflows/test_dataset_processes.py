@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,6 @@ import numpy as np
 import pytest
 from distributed import Worker, WorkerPlugin
 
-from volproc.cluster.session import Session
-from volproc.cluster.start import connect
 from volproc.core.events import Event
 from volproc.graph.predict import Settings
 from volproc.io.open import open_
@@ -29,13 +26,6 @@ from volproc.workflows.segment import SegmentTask, segment
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SHAPE = (9, 13, 11)
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Session]:
-    """Two worker processes on this machine."""
-    with connect("local", num_workers=2) as session:
-        yield session
 
 
 @pytest.fixture
@@ -125,16 +115,17 @@ class Deadly(WorkerPlugin):
 
 
 @pytest.mark.slow
-def test_a_volume_that_takes_workers_down_fails_alone(tasks, tmp_path) -> None:
-    with connect("local", num_workers=2) as session:
-        session.client.register_plugin(Deadly("TS_1"))
-        events: list[Event] = []
-        report = run_dataset(tasks[:3], executor=session, observe=events.append)
+def test_a_volume_that_takes_workers_down_fails_alone(processes, tasks, tmp_path) -> None:
+    victim = replace(tasks[1], address=str(tmp_path / "in" / "deadly.npy"))
+    Path(tasks[1].address).rename(victim.address)
+    processes.client.register_plugin(Deadly("deadly"))
+    events: list[Event] = []
+    report = run_dataset([tasks[0], victim, tasks[2]], executor=processes, observe=events.append)
     statuses = [entry.status for entry in report.entries]
     assert statuses == ["done", "failed", "done"], report.entries
     assert "worker" in report.entries[1].error
-    assert "TS_1" in report.entries[1].error
-    assert any(e.kind == "retry" and e.volume == "TS_1" for e in events)
+    assert "deadly" in report.entries[1].error
+    assert any(e.kind == "retry" and e.volume == "deadly" for e in events)
     check_maps([tasks[0], tasks[2]], tmp_path / "alone")
 
 

@@ -29,6 +29,7 @@ from volproc.cli.options import (
     pick_selection,
     quiet_option,
     run_options,
+    say,
     selection_options,
     shown_place,
     voxel_size_option,
@@ -45,6 +46,9 @@ from volproc.cli.particle_options import (
 if TYPE_CHECKING:
     from volproc.workflows.localize_project import ProjectPicking
     from volproc.workflows.particle_task import LocalizeTask
+
+FINISHED = ("done", "skipped")
+"""What is said of maps whose picks are there."""
 
 
 @click.command()
@@ -153,6 +157,13 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Å per pixel of the tilt series, for a STAR file.",
 )
+@click.option(
+    "--combined",
+    default="",
+    metavar="FILE",
+    help="Also write the picks of all maps into one table: .csv, or .star for RELION 5, in Å from "
+    "the middle of each tomogram.",
+)
 @voxel_size_option
 @selection_options
 @overwrite_option
@@ -166,6 +177,7 @@ def localize(
     class_values: tuple[tuple[str, int], ...],
     convention: str | None,
     pixel_size: float | None,
+    combined: str,
     **options: Any,
 ) -> int:
     """Find particle centres in class maps.
@@ -204,15 +216,21 @@ def localize(
     }
     addresses, is_dataset = ([], True) if picking else find_inputs(inputs, options)
     with run_options(options) as how:
+        if combined:
+            from volproc.workflows.combined_picks import refuse_combined
+
+            refuse_combined(combined, overwrite=options["overwrite"] or resume)
         common = LocalizeTask("", **given, **options)
         if picking is not None:
-            return _in_project(common, picking, output, resume, how)
+            return _in_project(common, picking, output, resume, how, combined)
         tasks = _tasks(common, addresses, output, is_dataset=is_dataset)
         if is_dataset:
             from volproc.workflows.dataset import run_dataset
 
-            return show_dataset(run_dataset(tasks, resume=resume, **how))
-        return _one(replace(tasks[0], resume=resume), how)
+            report = run_dataset(tasks, resume=resume, **how)
+            _combine(combined, [one.output for one in report.entries if one.status in FINISHED])
+            return show_dataset(report)
+        return _one(replace(tasks[0], resume=resume), how, combined)
 
 
 def _tasks(
@@ -235,13 +253,24 @@ def _tasks(
     return tasks
 
 
-def _one(task: LocalizeTask, how: dict[str, Any]) -> int:
+def _combine(path: str, outputs: list[str]) -> None:
+    """Write the picks of all maps into one table, where there shall be one."""
+    if not path or not outputs:
+        return
+    from volproc.workflows.combined_picks import combine_picks
+
+    combine_picks(outputs, path)
+    say(f"picks of {len(outputs)} maps in {shown_place(path)}")
+
+
+def _one(task: LocalizeTask, how: dict[str, Any], combined: str) -> int:
     """Localize in one class map."""
     from volproc.workflows.dataset_outputs import make_folders
     from volproc.workflows.picking import pick
 
     make_folders(task.output)
     report = pick(task, **how)
+    _combine(combined, [report.output])
     write_results(dict(report.counts))
     places = {"picks": report.output, "record": report.record}
     write_results({name: shown_place(str(place)) for name, place in places.items()})
@@ -254,6 +283,7 @@ def _in_project(
     output: str | None,
     resume: bool,
     how: dict[str, Any],
+    combined: str,
 ) -> int:
     """Localize in the runs of a project, and leave Octopi's log there."""
     from volproc.workflows.dataset import run_dataset
@@ -269,6 +299,7 @@ def _in_project(
     largest = 1.0 if common.radius_max_scale is None else common.radius_max_scale
     tasks = project_tasks(replace(common, radius_max_scale=largest), picking)
     report = run_dataset(tasks, resume=resume, **how)
+    _combine(combined, [one.output for one in report.entries if one.status in FINISHED])
     counts = log_picking(picking, tasks, report.entries)
     status = show_dataset(report)
     write_results(dict(counts))

@@ -85,6 +85,7 @@ def pick(
 
     def write(points: Points, written: list[Path]) -> None:
         facts["paths"] = tuple(str(path.absolute()) for path in written)
+        facts["tomogram"], facts["shape"] = points.name, points.shape
         facts["counts"] = dict(sorted(Counter(map(str, points.table["class_name"])).items()))
         write_record(task.output, STORY, {**facts, **wanted})
 
