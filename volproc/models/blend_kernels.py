@@ -88,8 +88,9 @@ def first_largest(mean: Array, classes: Array) -> None:
     best = np.empty(width, np.float32)
     for r in range(num_rows):
         found = classes[r]
-        best[:] = mean[0, r]
-        found[:] = 0
+        for x in range(width):  # assigning slices takes numba four seconds more to compile
+            best[x] = mean[0, r, x]
+            found[x] = 0
         for c in range(1, channels):
             values = mean[c, r]
             for x in range(width):

@@ -95,7 +95,7 @@ def relax_on(
     begun, size = state[0], state[1]
     while begun < places.size or size > 0:
         if size > room:
-            state[:] = (begun, size)
+            state[0], state[1] = begun, size
             return False
         if begun < places.size:
             place = places[begun]

@@ -71,7 +71,7 @@ def flood_on(
     while k < starts.size:
         if not is_begun:
             if starts[k] - starts[k - 1] > keys.size:
-                state[:] = (k, 0, 0, 0)
+                state[OBJECT], state[IS_BEGUN], state[SIZE], state[AGE] = k, 0, 0, 0
                 return False
             for i in range(starts[k - 1], starts[k]):
                 place = markers[i]
@@ -82,7 +82,7 @@ def flood_on(
             is_begun, age = 1, 0
         while size > 0:
             if size + steps.size > keys.size:
-                state[:] = (k, 1, size, age)
+                state[OBJECT], state[IS_BEGUN], state[SIZE], state[AGE] = k, 1, size, age
                 return False
             level = keys[0] >> half
             place = places[0]
