@@ -56,6 +56,23 @@ def test_pages_of_a_file_do_not_pile_up_while_it_is_read(tmp_path, monkeypatch, 
     assert 0 < most <= 2 * 2**22
 
 
+def test_what_a_large_page_maps_besides_the_rows_that_are_read_counts(
+    tmp_path, monkeypatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(mapped.OpenMap, "used", lambda opened, number: counted.append(number))
+    large = mapped.LARGE_PAGE_BYTES
+    rows = (slice(0, 2), slice(3, 5), slice(0, 8))
+    for height, expected in ((16, 2 * 16 * 8), (large, 2 * (2 * large + 2 * 8))):
+        voxels = np.lib.format.open_memmap(
+            tmp_path / f"{height}.npy", mode="w+", dtype=np.uint8, shape=(2, height, 8)
+        )
+        voxels.flush()
+        open_(tmp_path / f"{height}.npy", voxel_size=1.0).source.read(rows)
+        assert sum(counted) == expected
+        counted.clear()
+
+
 @needs_smaps
 def test_views_that_dask_takes_do_not_pile_up_either(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mapped, "RELEASE_BYTES", 2**22)

@@ -20,11 +20,11 @@ from volproc.io.create import move_into_place, partial_path, remove
 from volproc.io.fit_dtype import fit_dtype
 from volproc.io.unpack import Packing, map_unpacked
 
-RELEASE_BYTES = 2**27
+RELEASE_BYTES = 2**26
 """Bytes that are read of a map before its pages are given back to the system."""
 
 LARGE_PAGE_BYTES = 2**21
-"""Where planes are larger, the system may map several times what is touched of them."""
+"""Where the system keeps a file in large pages, it maps the whole page of what is touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ class MappedSource:
         # where it keeps the file in large pages. They would count as memory of this process.
         rows = prod(s.stop - s.start for s in region[1:-1])
         plane_bytes = rows * shape[-1] * self.stored.itemsize
-        is_large = prod(shape[-2:]) * self.stored.itemsize > LARGE_PAGE_BYTES
-        budget = RELEASE_BYTES // 8 if is_large else RELEASE_BYTES
-        step = max(1, budget // plane_bytes)
+        whole_bytes = max(plane_bytes, prod(shape[-2:]) * self.stored.itemsize)
+        plane_bytes = min(plane_bytes + 2 * LARGE_PAGE_BYTES, whole_bytes)
+        step = max(1, RELEASE_BYTES // 4 // max(1, plane_bytes))
         first, last = region[0].start, region[0].stop
         for start in range(first, last, step):
             stop = min(start + step, last)
             out[start - first : stop - first] = volume[(slice(start, stop), *region[1:])]
-            opened.used((stop - start) * plane_bytes, budget)
+            opened.used((stop - start) * plane_bytes)
         return out
 
     def view(self, region: Region) -> npt.NDArray[Any]:
@@ -216,10 +216,10 @@ class OpenMap:
         self.array = array
         self._num_bytes = 0
 
-    def used(self, num_bytes: int, budget: int | None = None) -> None:
-        """Note that about so many bytes were read, and give pages back if they are many."""
+    def used(self, num_bytes: int) -> None:
+        """Note that about so many bytes were mapped, and give pages back if they are many."""
         self._num_bytes += num_bytes
-        if self._num_bytes > (RELEASE_BYTES if budget is None else budget):
+        if self._num_bytes > RELEASE_BYTES:
             self._num_bytes = 0
             pages: mmap.mmap | None = getattr(self.array, "_mmap", None)
             if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
