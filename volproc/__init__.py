@@ -50,6 +50,9 @@ _HOMES = {
     "upscale": "volproc.graph.rescale",
     "fill_holes": "volproc.graph.fill_holes",
     "clean_lamella": "volproc.graph.clean_lamella",
+    "cryosiam_denoise": "volproc.graph.denoise",
+    "invert": "volproc.graph.denoise",
+    "scale_percentiles": "volproc.graph.denoise",
     "segment_blocks": "volproc.graph.stitch",
     "stitch": "volproc.graph.stitch",
     "smooth": "volproc.graph.smooth",
@@ -77,6 +80,7 @@ __all__ = [
     "clean_lamella",
     "connect",
     "contingency",
+    "cryosiam_denoise",
     "distance",
     "downscale",
     "evaluate",
@@ -84,6 +88,7 @@ __all__ = [
     "filter_objects",
     "from_source",
     "inspect",
+    "invert",
     "label",
     "label_and_measure",
     "link",
@@ -97,6 +102,7 @@ __all__ = [
     "read_points",
     "relabel",
     "save",
+    "scale_percentiles",
     "seam_report",
     "segment_blocks",
     "smooth",
@@ -131,6 +137,7 @@ if TYPE_CHECKING:
     from volproc.core.points import Points
     from volproc.core.volume import Volume
     from volproc.graph.clean_lamella import clean_lamella
+    from volproc.graph.denoise import cryosiam_denoise, invert, scale_percentiles
     from volproc.graph.distance import distance
     from volproc.graph.fill_holes import fill_holes
     from volproc.graph.filter_objects import filter_objects

@@ -52,6 +52,7 @@ COMMANDS = {
         "Put tomograms into a copick project.",
     ),
     "convert": ("volproc.cli.convert:convert", "Copy a volume into another format."),
+    "denoise": ("volproc.cli.denoise:denoise", "Denoise a tomogram with CryoSiam's denoiser."),
     "lamella": ("volproc.cli.lamella:lamella", "Make one clean slab of a predicted lamella."),
     "verify": ("volproc.cli.verify:verify", "Compute parts of a run again and compare the bits."),
     "seams": ("volproc.cli.verify:seams", "Say whether a result shows the blocks it was made in."),

@@ -136,7 +136,7 @@ def predict(
     rule = ScalingRule(spec, chosen.replace_nonfinite, volume.name)
     scaling_tasks, scaling = lazy_scaling(source, rule, prefix=name, after=after)
     tasks |= scaling_tasks
-    tasks |= _block_tasks(name, job, scaling, files, store)
+    tasks |= block_tasks(name, job, scaling, files, store)
     depends = [array] if after is not None else []
     data = new_array(name, tasks, cuts=cuts, dtype=kind, depends_on=depends)
     channels = spec.classes if output == "probabilities" else ()
@@ -184,7 +184,7 @@ def _predict_tiles(
     job = make_tile_job(source, specs, settings, plan, (Product(output, files),), mask=laid)
     ready = f"{name}-ready"
     tasks[ready] = (nothing, [key for key in (after, mask_after) if key is not None])
-    tasks |= _block_tasks(name, job, ready, files, store)
+    tasks |= block_tasks(name, job, ready, files, store)
     data = new_array(name, tasks, cuts=cuts, dtype=kind, depends_on=depends)
     return volume.with_data(data, channels=names)
 
@@ -275,7 +275,7 @@ def _result_type(
     return chosen
 
 
-def _block_tasks(
+def block_tasks(
     name: str, job: PredictJob | TilePredictJob, scaling: Any, files: ChunkFiles, store: Scratch
 ) -> Graph:
     """Two tasks a block: predict it into scratch, and read it from there."""

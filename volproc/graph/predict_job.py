@@ -16,10 +16,10 @@ from volproc.models.sliding import Inference
 from volproc.plan.blocks import ChunkGrid
 from volproc.plan.patches import PatchGrid, neighbours
 
-ProductKind = Literal["classes", "probabilities", "maximum", "variance", "distances"]
+ProductKind = Literal["classes", "probabilities", "maximum", "variance", "distances", "intensity"]
 """Class of the largest output, (z, y, x); one probability a class, (c, z, y, x); the largest of
-them, (z, y, x); the variance of that class's probability over views and models, (z, y, x); and
-what a distance head of CryoSiam gives, (c, z, y, x)."""
+them, (z, y, x); the variance of that class's probability over views and models, (z, y, x); what a
+distance head of CryoSiam gives, (c, z, y, x); and what its denoiser gives, (z, y, x)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Product:
 
     Parameters
     ----------
-    kind : {"classes", "probabilities", "maximum", "variance", "distances"}
+    kind : str
         What it holds; see `ProductKind`.
     store : Sink or ChunkFiles
         Takes the write region of each block.

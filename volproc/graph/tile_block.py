@@ -212,6 +212,8 @@ def _finish(job: TilePredictJob, product: Product, sums: _Sums, region: Region) 
     if kind == "classes" and is_chosen:
         return sums.labels.astype(product.dtype)
     mean = sums.mean(sums.probabilities)
+    if kind == "intensity":
+        return mean[0].astype(product.dtype)
     labels = sums.labels if is_chosen else choose_labels(mean, job.thresholds)
     if kind == "classes":
         return labels.astype(product.dtype)

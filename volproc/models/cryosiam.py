@@ -220,7 +220,7 @@ def _read_once(
     """What a model is; the stamp tells its file from one that was there before."""
     opened = open_checkpoint(path)
     if opened.kind != kind:
-        given, due = ("intensities", "a semantic or lamella model")
+        given, due = ("intensities", "a semantic or lamella model, or use volproc denoise")
         if kind == "denoiser":
             given, due = ("classes", "a denoiser")
         msg = f"{path} is a {opened.kind} model of CryoSiam and gives {given}. Give {due}."

@@ -8,7 +8,7 @@ from dataclasses import replace
 from volproc.core.errors import ConfigError, ModelError, nearest
 from volproc.core.model import ModelSpec
 from volproc.models.cryosiam import SUFFIX, read_cryosiam_spec
-from volproc.models.cryosiam_networks import SEMANTIC
+from volproc.models.cryosiam_networks import DENOISER, SEMANTIC
 
 Threshold = float | Mapping[str, float] | None
 """Least probability that counts: one for all classes, or by name; None for what is usual."""
@@ -23,8 +23,9 @@ def is_cryosiam(spec: ModelSpec) -> bool:
 
 
 def num_channels(spec: ModelSpec) -> int:
-    """Channels of the checkpoint: one a class, or the foreground alone."""
-    return 1 if spec.params["activation"] == "sigmoid" else spec.num_classes
+    """Channels of the checkpoint: one a class, the foreground alone, or an intensity."""
+    is_one = spec.architecture == DENOISER or spec.params["activation"] == "sigmoid"
+    return 1 if is_one else spec.num_classes
 
 
 def with_distances(spec: ModelSpec) -> ModelSpec:
