@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import starfile
 
-from volproc.core.errors import AddressError, ConfigError
+from volproc.core.errors import AddressError, ConfigError, MissingFileError
 from volproc.io.copick_project import ProjectObject, create_project
 from volproc.io.points import read_points
 from volproc.workflows import cryosiam_centres
@@ -136,11 +136,23 @@ def _stop(*given: object) -> None:
         ({"class_names": {"ribosome": 4}}, "values 1 to 3"),
         ({"class_names": {"a": 1, "b": 1}}, "each value one name"),
         ({"method": "peaks"}, 'method is "peaks"'),
+        ({"relion": "all.csv"}, r"ends in \.star"),
     ],
 )
 def test_what_cannot_be_is_refused(folder: Path, changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         CentresTask(str(folder), (5, 5, 5), **changes)
+
+
+def test_a_table_without_a_folder_is_refused_before_any_work(folder: Path) -> None:
+    events: list[object] = []
+    with pytest.raises(MissingFileError, match="does not exist"):
+        find_centres(
+            CentresTask(str(folder), (5, 5, 5), relion=str(folder / "none" / "all.star")),
+            observe=events.append,
+        )
+    assert not events
+    assert [path.name for path in folder.iterdir()] == ["a_preds.h5"]
 
 
 def test_maps_that_are_not_there_fail_their_tomogram_alone(folder: Path) -> None:

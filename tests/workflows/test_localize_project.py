@@ -181,6 +181,15 @@ def test_a_binary_segmentation_of_copick_is_of_the_object_it_is_named_after(conf
     np.testing.assert_array_equal(picks_of(config, "TS_2", "apo", "volproc/1"), CENTRES["apo"])
 
 
+def test_classes_that_are_no_objects_of_the_project_are_named(config, capsys) -> None:
+    write_labels(config, "predict", {"virus": 2, "ribosome": 1})
+    assert command("--config", config, "--runIDs", "TS_1") == 0
+    assert "and are not looked for: virus" in capsys.readouterr().err
+    write_labels(config, "predict", {"virus": 1})
+    assert command("--config", config, "--runIDs", "TS_1", "-psid", 2) == 1
+    assert "none of the project's particles" in capsys.readouterr().err
+
+
 def test_a_damaged_log_is_named(config, capsys) -> None:
     write_labels(config, "predict", {})
     assert command("--config", config) == 1

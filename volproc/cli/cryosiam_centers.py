@@ -181,7 +181,7 @@ def semantic_to_centers(config_file: str, **options: Any) -> int:
     write_results(dict(report.counts))
     write_results(
         {
-            "tables": shown_place(str(task.place)) if report.counts else "",
+            "tables": shown_place(str(task.place)) if report.has_tables else "",
             "record": shown_place(str(report.record)),
         }
     )

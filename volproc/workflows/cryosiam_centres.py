@@ -22,6 +22,7 @@ from volproc.core.types import Shape
 from volproc.graph.ledger import work_folder
 from volproc.graph.sidecars import Sidecars
 from volproc.io.atomic_text import write_texts
+from volproc.io.create import refuse_existing
 from volproc.io.cryosiam_files import (
     Prediction,
     find_predictions,
@@ -73,6 +74,11 @@ class CentresReport:
     def num_failed(self) -> int:
         """Tomograms that could not be done."""
         return sum(entry.status == "failed" for entry in self.entries)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether tables were written: some tomogram could be done."""
+        return self.num_failed < len(self.entries)
 
 
 @dataclass(slots=True)
@@ -126,6 +132,8 @@ def find_centres(
     if not task.place.parent.exists() or task.place.is_file():
         msg = f"the folder {task.place} cannot be made. Check the output."
         raise AddressError(msg)
+    if task.relion:
+        refuse_existing(Path(task.relion).absolute(), overwrite=True)  # its folder has to be there
     anchor = str(task.place / ALL)
     if task.resume and (finished := _finished(task, predictions)):
         return finished

@@ -100,6 +100,9 @@ class CentresTask:
         if self.method not in METHODS:
             msg = f'method is "{self.method}": {nearest(self.method, METHODS)}'
             raise ConfigError(msg)
+        if self.relion and Path(self.relion).suffix.lower() != ".star":
+            msg = f"{self.relion} is no name of a RELION table. Use one that ends in .star."
+            raise ConfigError(msg)
         if not self.min_voxels or min(self.min_voxels) < 0:
             msg = f"min_voxels is one number for each class, none negative, got {self.min_voxels}."
             raise ConfigError(msg)

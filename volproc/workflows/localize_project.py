@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,15 @@ from pathlib import Path
 
 from volproc.core.errors import AddressError, nearest
 from volproc.io.copick_address import check_new_name, picks_address, segmentation_address
-from volproc.io.copick_project import list_runs
+from volproc.io.copick_project import list_runs, project_objects
 from volproc.io.octopi_logs import log_path, write_log
 from volproc.reduce.particle_rule import RADIUS_MAX_SCALES
+from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
 from volproc.workflows.particle_task import LocalizeTask
 from volproc.workflows.record import read_record
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,15 @@ def project_tasks(common: LocalizeTask, picking: ProjectPicking) -> list[Localiz
     check_new_name("user", picking.pick_user)
     check_new_name("session", picking.pick_session)
     tasks = [_task(common, picking, run) for run in picking.runs or known]
-    tasks[0].find_classes()  # what the project lacks is said before any work
+    radii, values = tasks[0].find_classes()  # what the project lacks is said before any work
+    objects = {*project_objects(picking.config), *radii}
+    strangers = [name for name, value in values.items() if value and name not in objects]
+    if strangers and common.label is None:
+        logger.warning(
+            "classes of the segmentation are no objects of %s and are not looked for: %s",
+            picking.config,
+            named(strangers),
+        )
     return tasks
 
 
