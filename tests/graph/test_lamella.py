@@ -152,6 +152,14 @@ def test_of_two_slabs_the_larger_stays_and_of_equal_ones_the_first() -> None:
     assert lazily(slabs, CUTS[2], smooth_nm=1.0)[:, 0, 0].nonzero()[0].tolist() == [*range(3, 9)]
 
 
+def test_bodies_that_touch_at_a_corner_are_one() -> None:
+    bodies = np.zeros((8, 9, 10), np.uint8)
+    bodies[1:4, 1:4, 1:4], bodies[4:6, 4:6, 4:6], bodies[7, 8, 8] = 1, 1, 1
+    found = lazily(bodies, (4, 4, 4), smooth_nm=0.0, hull="none")
+    bodies[7, 8, 8] = 0
+    np.testing.assert_array_equal(found, bodies)
+
+
 def test_smoothing_and_sizes_are_in_nm(tmp_path: Path) -> None:
     rule = make_lamella_rule(SHAPE, (20.0, 10.0, 5.0), smooth_nm=4.0, min_size_nm3=50.0)
     assert rule.sigma == (2.0, 4.0, 8.0)

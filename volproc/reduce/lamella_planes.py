@@ -18,11 +18,17 @@ Ends = npt.NDArray[np.int32]
 MOST_COLUMNS = 256
 """Columns along each axis that a fit takes at most: more would say the same."""
 
-ROUNDS = 50
+ROUNDS = 20
 """Rounds of reweighting; the fits of slabs settle after ten."""
 
 LEAST_RESIDUAL = 0.25
 """Distance below which all columns count alike, voxels."""
+
+TRIMS = 10
+"""Rounds in which columns far from the plane are left out."""
+
+FAR, LEAST_FAR = 3.0, 1.5
+"""Distance beyond which a column is left out: in medians of all, and at least in voxels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,9 @@ def fit_planes(ends: Ends, shape: Shape) -> PlanePair:
     Returns
     -------
     planes : PlanePair
-        Those with the least sum of absolute distances along z, so that a part of the columns may
-        be anything: holes, specks, a contamination on the surface.
+        Through most of the columns: those with the least sum of absolute distances along z first,
+        then the least squares of the columns near them. A part of the columns may be anything:
+        holes, specks, ice on the surface.
 
     Raises
     ------
@@ -156,11 +163,15 @@ def fit_planes(ends: Ends, shape: Shape) -> PlanePair:
 
 
 def _fit(terms: Floats, heights: Floats) -> Floats:
-    """Coefficients with the least absolute residuals."""
+    """Coefficients with the least absolute residuals, and then without the columns far away."""
     weights = np.ones(len(heights))
     best = np.zeros(terms.shape[1])
     for _ in range(ROUNDS):
         root = np.sqrt(weights)
         best = np.linalg.lstsq(terms * root[:, None], heights * root, rcond=None)[0]
         weights = 1 / np.maximum(np.abs(heights - terms @ best), LEAST_RESIDUAL)
+    for _ in range(TRIMS):
+        distance = np.abs(heights - terms @ best)
+        is_near = distance <= max(LEAST_FAR, FAR * float(np.median(distance)))
+        best = np.linalg.lstsq(terms[is_near], heights[is_near], rcond=None)[0]
     return best

@@ -191,8 +191,8 @@ def clean_map(
 
     Notes
     -----
-    The mask appears when it is whole: a run that was killed is given again and begins anew. What
-    it left in scratch goes then.
+    The mask appears when it is whole: a run that was killed is given again and begins anew. It
+    writes over what the other one left in scratch, which goes at the end.
     """
     runner = pool_of(executor or SerialExecutor(), "cpu")
     volume = task.open()
@@ -204,7 +204,6 @@ def clean_map(
         if task.resume and _is_there(task, volume) and made_so(task.output, STORY, wanted):
             return LamellaReport(task.output, record_path(task.output), None, None)
         scratch = work_path(task.output)
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         make_room(task.output)
         try:
             sink = create(
