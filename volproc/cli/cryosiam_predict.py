@@ -85,7 +85,6 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
     settings, notes = read_cryosiam(
         config_file, "semantic-predict", has_filename=filename is not None
     )
-    _refuse_postprocessing(settings, config_file)
     compat, device = options.pop("compat"), options.pop("device")
     device_notes: list[str] = []
     if device is None:
@@ -110,6 +109,9 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
         device=device,
         core=options.pop("tile"),
         views=options.pop("tta"),
+        has_postprocessing=network.postprocessing,
+        has_hull_3d=network.postprocessing and network.postprocessing_3d,
+        batch_size=settings.hyper_parameters.batch_size or 1,
         overwrite=options.pop("overwrite"),
     )
     with run_options(options) as how:
@@ -138,13 +140,14 @@ def pick_device(given: int | tuple[int, ...] | str | None) -> tuple[str, list[st
 
     Examples
     --------
-    >>> pick_device(0), pick_device("cpu"), pick_device(None)
+    >>> pick_device(0), pick_device("CPU"), pick_device(None)
     (('cpu', []), ('cpu', []), ('auto', []))
     """
     from volproc.models.devices import choose_device
 
     if isinstance(given, str):
-        return given, []
+        word = given.strip().lower()
+        return ("cpu" if word == "none" else word), []
     if given is None:
         return "auto", []
     if given in (0, ()):
@@ -152,25 +155,14 @@ def pick_device(given: int | tuple[int, ...] | str | None) -> tuple[str, list[st
     if choose_device("auto").type != "cuda":
         return "cpu", [f"gpu_devices is {_listed(given)}, and there is no GPU: the CPU is used"]
     if isinstance(given, int):
-        more = "one is used by each worker" if given > 1 else ""
-        return "cuda", [f"gpu_devices is {given}: {more}"] if more else []
-    more = f"gpu_devices is {_listed(given)}: the first one is used" if len(given) > 1 else ""
-    return f"cuda:{given[0]}", [more] if more else []
+        all_of_them = "each worker uses one, and --cluster cuda has a worker for each"
+        return "cuda", [f"gpu_devices is {given}: {all_of_them}"] if given > 1 else []
+    others = f"gpu_devices is {_listed(given)}: the first one is used; --cluster cuda uses all"
+    return f"cuda:{given[0]}", [others] if len(given) > 1 else []
 
 
 def _listed(given: int | tuple[int, ...]) -> str:
     return str(given) if isinstance(given, int) else str(list(given))
-
-
-def _refuse_postprocessing(settings: CryosiamConfig, where: str) -> None:
-    from volproc.core.errors import ConfigError
-
-    if settings.parameters.network.postprocessing:
-        msg = (
-            f"parameters.network.postprocessing in {where} is True, and this command smooths no "
-            "masks and draws no hulls. Set it to False to get the mask as the network gives it."
-        )
-        raise ConfigError(msg)
 
 
 def _form(settings: CryosiamConfig, given: Form | None) -> Form:
@@ -188,5 +180,8 @@ def _changed(settings: CryosiamConfig, *, is_compatible: bool) -> Iterator[str]:
             "save_original_file_extension is ignored: save_internal_files asks for probabilities "
             "and distances, which go into HDF5, as with CryoSiam"
         )
-    if settings.hyper_parameters.batch_size not in (None, 2 if is_compatible else 1):
+    if not is_compatible and settings.hyper_parameters.batch_size not in (None, 1):
         yield "hyper_parameters.batch_size is ignored: tiles are as large as memory allows"
+    network = settings.parameters.network
+    if not is_compatible and network.postprocessing and network.postprocessing_3d:
+        yield "3d_postprocessing is ignored: the hull is that of each slice (without --compat)"

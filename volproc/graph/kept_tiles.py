@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volproc.core.errors import OutOfMemoryError
+from volproc.core.model import ModelSpec
 from volproc.core.types import Index
 from volproc.graph.ledger import Ledger
 from volproc.graph.tile_predict import TileJob, TileResult
@@ -121,14 +122,18 @@ def keep_tiles(job: TileJob, folder: Path, parts: Iterable[Part]) -> KeptTiles:
         What is kept.
     """
     cuts = _cuts(job.tiles)
-    is_single = job.spec.params["activation"] == "sigmoid"
-    channels = ((1 if is_single else job.spec.num_classes,),)
+    channels = ((num_channels(job.spec),),)
     arrays: dict[Part, ChunkFiles] = {}
     for part in parts:
         dtype = np.dtype(np.uint8 if part == "labels" else np.float32)
         lead = channels if part in OF_CHANNELS else ()
         arrays[part] = ChunkFiles(str(folder / part), (*lead, *cuts), dtype, is_sparse=True)
     return KeptTiles(job, arrays)
+
+
+def num_channels(spec: ModelSpec) -> int:
+    """Channels of a network of CryoSiam: one a class, or the foreground alone."""
+    return 1 if spec.params["activation"] == "sigmoid" else spec.num_classes
 
 
 def revoke_missing(work: KeptTiles, ledger: Ledger, stage: str) -> list[Index]:

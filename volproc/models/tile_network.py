@@ -22,6 +22,7 @@ from volproc.models.cryosiam_layers import scale_intensity
 from volproc.models.cryosiam_streaming import SLAB, stream_region
 from volproc.models.loading import load_model
 from volproc.models.memory import activation_bytes
+from volproc.models.same_numbers import same_numbers
 from volproc.models.streaming_tensors import Read
 from volproc.models.views import IDENTITY, View
 
@@ -154,7 +155,7 @@ def predict_tiles(
     batch_size: int = 1,
     device: str = "auto",
 ) -> list[TileOutputs]:
-    """Run a network on tiles of one size, each by itself, in float32 on a GPU too.
+    """Run a network on tiles of one size, each by itself, with the same numbers on every CPU.
 
     Parameters
     ----------
@@ -179,11 +180,13 @@ def predict_tiles(
 
     Notes
     -----
-    One pass, with all outputs of the tiles at full size.
+    One pass in float32, on a GPU too, with all outputs of the tiles at full size; see
+    `volproc.models.same_numbers.same_numbers`.
     """
-    model = load_model(spec, device, precision=torch.float32)
     filled = [*tiles, *[tiles[-1]] * (batch_size - len(tiles))]
-    given = model(torch.from_numpy(np.stack(filled))[:, None].to(model.device))
+    with same_numbers():
+        model = load_model(spec, device, precision=torch.float32)
+        given = model(torch.from_numpy(np.stack(filled))[:, None].to(model.device))
     outputs = []
     for number, cut in enumerate(kept):
         inner = (slice(number, number + 1), slice(None), *cut)

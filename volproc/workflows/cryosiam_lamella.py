@@ -8,9 +8,7 @@ from volproc.core.events import Observer, ignore
 from volproc.core.executor import Executor
 from volproc.core.types import Shape
 from volproc.graph.lamella import find_lamella
-from volproc.graph.lamella_rule import LamellaRule, make_lamella_rule
-from volproc.io.cryosiam_files import LABELS, PROBABILITIES
-from volproc.io.open import inspect
+from volproc.graph.lamella_rule import Hull, LamellaRule, make_lamella_rule
 
 
 def lamella_rule(
@@ -51,7 +49,7 @@ def lamella_rule(
         If the tomogram says no voxel size, and it is needed.
     """
     if is_compatible:
-        hull = "volume" if has_3d else "slice"
+        hull: Hull = "volume" if has_3d else "slice"
         return make_lamella_rule(
             shape, None, threshold=threshold, hull=hull, compat="cryosiam", name=name
         )
@@ -64,15 +62,16 @@ def lamella_rule(
         raise ConfigError(msg)
     if voxel_size is None:
         msg = (
-            f"{name} says no voxel size, and a lamella is smoothed in nm. Write it into the header "
-            '("volproc convert --voxel-size"), or use --compat cryosiam, which counts voxels.'
+            f"{name} says no voxel size, and a lamella is smoothed in nm. Give it in Å: "
+            "voxel_size= (--voxel-size), or use --compat cryosiam, which counts voxels."
         )
         raise VoxelSizeError(msg)
     return make_lamella_rule(shape, voxel_size, name=name)
 
 
 def lamella_labels(
-    raw: str,
+    labels: Source,
+    foreground: Source | None,
     *,
     folder: str,
     rule: LamellaRule,
@@ -83,8 +82,10 @@ def lamella_labels(
 
     Parameters
     ----------
-    raw : str
-        Closed HDF5 file with ``labels``, and for CryoSiam's own way ``probs``, (c, z, y, x).
+    labels : Source
+        As the network gives them, (z, y, x).
+    foreground : Source or None
+        Channel 0 of the probabilities, (z, y, x), for CryoSiam's own way.
     folder : str
         Scratch storage that all workers see; it has to stay as long as the labels are read.
     rule : LamellaRule
@@ -103,8 +104,5 @@ def lamella_labels(
     ConfigError
         If there is no lamella.
     """
-    labels = inspect(f"{raw}:/{LABELS}").source
-    if not rule.is_compatible:
-        return find_lamella(labels, rule, folder=folder, executor=executor, observe=observe)
-    likely = inspect(f"{raw}:/{PROBABILITIES}", c=0).source
-    return find_lamella(likely, rule, folder=folder, raw=labels, executor=executor, observe=observe)
+    source, raw = (labels, None) if foreground is None else (foreground, labels)
+    return find_lamella(source, rule, folder=folder, raw=raw, executor=executor, observe=observe)

@@ -97,10 +97,18 @@ class PredictionFiles:
         ------
         ConfigError
         """
-        if place_key(str(self.labels)) == place_key(address):
+        place = Path(place_key(address))
+        if place_key(str(self.labels)) == str(place):
             msg = (
                 f"the prediction of {address} would replace it: prediction_folder is data_folder, "
                 "and save_original_file_extension gives it the same name. Choose another folder."
+            )
+            raise ConfigError(msg)
+        own = Path(place_key(str(self.labels)))
+        if own.parent == place.parent and own.name.endswith(self.extension):
+            msg = (
+                f"{own.name} in data_folder would be taken for a tomogram, since it ends in "
+                f"{self.extension}. Choose another prediction_folder."
             )
             raise ConfigError(msg)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import psutil
 
 from volproc.core.arrays import Source
 from volproc.core.differences import describe_differences
@@ -20,47 +18,47 @@ from volproc.core.errors import (
     InputChangedError,
     MissingFileError,
     OutOfMemoryError,
-    ResumeError,
     VolprocError,
 )
 from volproc.core.events import Event, Observer, ignore
-from volproc.core.executor import Executor, SerialExecutor, memory_of_call, pool_of
+from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
-from volproc.graph.cut_tiles import describe_tiles, halo_tiles, planned_bytes
-from volproc.graph.kept_tiles import KeptTiles, Part, keep_tiles, revoke_missing
+from volproc.graph.cut_tiles import describe_tiles
+from volproc.graph.kept_tiles import (
+    KeptTiles,
+    Part,
+    keep_tiles,
+    num_channels,
+    revoke_missing,
+)
+from volproc.graph.lamella_rule import LamellaRule
 from volproc.graph.ledger import Ledger
 from volproc.graph.run import run_stage
 from volproc.graph.tile_predict import TileJob
 from volproc.io.cryosiam_files import tomogram_names
 from volproc.io.open import inspect
-from volproc.models.devices import choose_device, device_bytes
+from volproc.models.devices import choose_device
+from volproc.models.same_numbers import limit_instructions
 from volproc.models.views import find_views
-from volproc.plan.tiles import HaloTiles, QuarterTiles
+from volproc.workflows.cryosiam_lamella import lamella_labels, lamella_rule
 from volproc.workflows.cryosiam_outputs import needed_size, write_prediction
-from volproc.workflows.cryosiam_task import PredictionTask, Tomogram, open_tomogram
+from volproc.workflows.cryosiam_task import STAGE, PredictionTask, Tomogram, open_tomogram
+from volproc.workflows.cryosiam_tiles import begin_tiles, unfinished_tiles
 from volproc.workflows.dataset_outputs import named
 from volproc.workflows.dataset_record import Entry
 from volproc.workflows.each_tomogram import do_each_tomogram
 from volproc.workflows.record import read_record, record_path, work_path, write_record
 from volproc.workflows.sole_run import sole_run
 
-STAGE = "semantic-predict"
-
 STORY = "cryosiam semantic-predict"
 """What records say that made predictions."""
 
-INPUTS = ("input", "mask")
-"""What of the description of a prediction is of files, and not of settings."""
-
-TILES = "tiles"
-"""Folder of the tiles of an unfinished prediction, in its work folder."""
+TILES, LAMELLA = "tiles", "lamella"
+"""Folders of an unfinished prediction, in its work folder."""
 
 SLACK = 0.01
 """Part of the range by which the contrast may lie outside it before that is said."""
-
-MOST_DEVICE = 0.8
-"""Part of a GPU's memory that a network may take."""
 
 
 class TileCount(NamedTuple):
@@ -118,8 +116,11 @@ def predict_tomograms(
     output, until the tomogram is whole: a killed run goes on after its finished tiles. That takes
     a byte a voxel, and eight for each channel where probabilities and distances are kept.
     """
+    if task.is_compatible:
+        limit_instructions()  # the plan counts a convolution's memory, and so is one
     spec = task.read_model()
     find_views(task.views)
+    _rule(task, spec, spec.patch, (1.0, 1.0, 1.0), task.model)  # says it of a model of many classes
     _check_folders(task)
     names = tomogram_names(task.data_folder, task.extension, task.files)
     entries = [
@@ -167,15 +168,13 @@ def _refuse_others(task: PredictionTask, spec: ModelSpec, entries: list[Entry]) 
         except Exception as error:  # said again, with its cause, when its turn comes
             differing = str(error)
         else:
-            record = read_record(entry.output)
-            known = {key: record.get(key) for key in tomogram.description}
-            differing = describe_differences(known, tomogram.description)
-            if exists and record.get("made_by") == f"volproc {STORY}" and not differing:
+            differing = _differing(tomogram)
+            if exists and not differing:
                 entry.status = "skipped"
                 shutil.rmtree(tomogram.work, ignore_errors=True)  # of a run killed at its very end
                 continue
             if is_begun:  # what is there may be a part of what the killed run has written
-                _unfinished(tomogram)
+                unfinished_tiles(tomogram)
                 continue
         if exists:
             others.append(entry.output)
@@ -188,58 +187,17 @@ def _refuse_others(task: PredictionTask, spec: ModelSpec, entries: list[Entry]) 
         raise ExistsError(msg)
 
 
+def _differing(tomogram: Tomogram) -> str:
+    """How a prediction was made otherwise than it would be now; empty where it was not."""
+    record = read_record(tomogram.entry.output)
+    if record.get("made_by") != f"volproc {STORY}":
+        return "no record says that volproc made it so"
+    known = {key: record.get(key) for key in tomogram.description}
+    return describe_differences(known, tomogram.description)
+
+
 def _exists(task: PredictionTask, entry: Entry) -> bool:
     return any(path.exists() for path in task.outputs(entry.name).all)
-
-
-def _unfinished(tomogram: Tomogram) -> dict[str, Any]:
-    """What a killed run has begun of a tomogram, with the same settings; empty if nothing.
-
-    Raises
-    ------
-    ResumeError
-        If it was begun with other settings.
-    """
-    before = Ledger.unfinished(tomogram.work)
-    if not before:
-        return {}
-    settings = {key: value for key, value in tomogram.description.items() if key not in INPUTS}
-    known = {key: before.get(key) for key in settings}
-    if differing := describe_differences(known, settings):
-        msg = (
-            f"a killed run has begun {tomogram.entry.output} otherwise: {differing}. Use the same "
-            "settings to go on, or begin anew with overwrite= (--overwrite)."
-        )
-        raise ResumeError(msg)
-    # Tiles of a file that is not there any more are of no use to anybody.
-    is_same = all(before.get(key) == tomogram.description[key] for key in INPUTS)
-    return before if is_same else {}
-
-
-def _begin(
-    task: PredictionTask, spec: ModelSpec, tomogram: Tomogram, pool: Executor, observe: Observer
-) -> tuple[HaloTiles | QuarterTiles, Ledger]:
-    """Tiles of a tomogram, and what is done of them: those of a killed run where they still fit."""
-    try:
-        before = _unfinished(tomogram)
-    except ResumeError:
-        if not task.overwrite:
-            raise
-        before = {}
-    tiles = _cut(task, spec, tomogram.header.source.shape, pool)
-    if isinstance(tiles, HaloTiles) and before:
-        earlier = replace(tiles, core=tuple(before["core"]))
-        largest = max(tiles.core) if task.core else None
-        if _fits(task, spec, earlier, pool, largest):
-            tiles = earlier
-        else:
-            text = f"tiles of {earlier.core} voxels do not fit any more: the tomogram begins anew"
-            observe(Event("note", STAGE, text=text))
-    core = list(tiles.core) if isinstance(tiles, HaloTiles) else None
-    description = {**tomogram.description, "core": core}
-    # What is there may be of another tomogram of that name.
-    restart = not Ledger.is_begun(tomogram.work, description)
-    return tiles, Ledger.begin(tomogram.work, description, restart=restart)
 
 
 def _predict(
@@ -247,14 +205,13 @@ def _predict(
 ) -> TileCount:
     """Predict one tomogram."""
     header, entry = tomogram.header, tomogram.entry
+    rule = _rule(task, spec, header.source.shape, tomogram.voxel_size, entry.name)
     if task.form != "h5":
         needed_size(task.outputs(entry.name), tomogram.voxel_size)
     pool = pool_of(runner, "gpu")
-    tiles, ledger = _begin(task, spec, tomogram, pool, observe)
+    tiles, ledger = begin_tiles(task, spec, tomogram, pool, observe)
     try:
-        parts: tuple[Part, ...] = ("labels",)
-        if task.has_outputs:
-            parts = ("labels", "probabilities", "distances")
+        parts = _parts(task)
         job = TileJob(
             header.source,
             spec,
@@ -264,6 +221,7 @@ def _predict(
             tomogram.laid_mask,
             find_views(task.views),
             has_outputs=len(parts) > 1,
+            batch=task.batch_size,
         )
         work = keep_tiles(job, tomogram.work / TILES, parts)
         num_kept = _run(task, work, ledger, pool, observe)
@@ -275,7 +233,19 @@ def _predict(
         if inspect(entry.input).source.identity() != header.source.identity():
             msg = f"{entry.input} changed while it was read. Run it again."
             raise InputChangedError(msg)
-        _write(task, spec, tomogram, work.arrays)
+        arrays: dict[Part, Source] = {
+            part: array for part, array in work.arrays.items() if part != "foreground"
+        }
+        if rule is not None:
+            arrays["labels"] = lamella_labels(
+                work.arrays["labels"],
+                work.arrays.get("foreground"),
+                folder=str(tomogram.work / LAMELLA),
+                rule=rule,
+                executor=pool_of(runner, "cpu"),
+                observe=observe,
+            )
+        _write(task, spec, tomogram, arrays)
     except (ClusterError, OutOfMemoryError):
         raise  # what is done is of use to the next run
     except VolprocError:
@@ -299,7 +269,12 @@ def _run(
         observe(Event("note", STAGE, text=text))
     num_kept = sum(facts["tiles"] for _, facts in ledger.finished(STAGE))
     on_device = choose_device(task.device).type == "cuda"
-    text = describe_tiles(work.job.spec, work.job.tiles, on_device=on_device)
+    text = describe_tiles(
+        work.job.spec,
+        work.job.tiles,
+        on_device=on_device,
+        has_outputs=task.needs_probabilities,
+    )
     if num_kept:
         text += f"; {num_kept} tiles are there already"
     observe(Event("note", STAGE, text=text))
@@ -315,6 +290,37 @@ def _run(
     return num_kept
 
 
+def _parts(task: PredictionTask) -> tuple[Part, ...]:
+    """What is kept of tiles."""
+    parts: tuple[Part, ...] = ("labels",)
+    if task.has_outputs:
+        parts += ("probabilities", "distances")
+    if task.has_postprocessing and task.is_compatible:
+        parts += ("foreground",)
+    return parts
+
+
+def _rule(
+    task: PredictionTask,
+    spec: ModelSpec,
+    shape: Shape,
+    voxel_size: tuple[float, ...] | None,
+    name: str,
+) -> LamellaRule | None:
+    """What is done with the mask of a lamella model; None where nothing is."""
+    if not task.has_postprocessing:
+        return None
+    return lamella_rule(
+        shape,
+        threshold=task.threshold,
+        num_classes=num_channels(spec),
+        voxel_size=voxel_size,
+        is_compatible=task.is_compatible,
+        has_3d=task.has_hull_3d,
+        name=name,
+    )
+
+
 def _write(
     task: PredictionTask,
     spec: ModelSpec,
@@ -326,38 +332,6 @@ def _write(
     record_path(tomogram.entry.output).unlink(missing_ok=True)
     is_signed = task.is_compatible and task.has_outputs and tomogram.mask is not None
     write_prediction(files, arrays, spec, voxel_size=tomogram.voxel_size, is_signed=is_signed)
-
-
-def _memory(task: PredictionTask, pool: Executor) -> int:
-    """What a tile may take: on a GPU the network alone, bytes."""
-    free = device_bytes(choose_device(task.device))
-    if free is not None:
-        return int(MOST_DEVICE * free)
-    shared = psutil.virtual_memory().available // (2 * max(1, pool.num_workers))
-    return memory_of_call(pool) or int(shared)
-
-
-def _cut(
-    task: PredictionTask, spec: ModelSpec, shape: Shape, pool: Executor
-) -> HaloTiles | QuarterTiles:
-    """Tiles of a volume, as large as the memory of a worker allows."""
-    if task.is_compatible:
-        return QuarterTiles(shape, spec.patch)
-    memory = _memory(task, pool)
-    return halo_tiles(spec, shape, memory_bytes=memory, device=task.device, core=task.core)
-
-
-def _fits(
-    task: PredictionTask, spec: ModelSpec, tiles: HaloTiles, pool: Executor, largest: int | None
-) -> bool:
-    """Whether tiles of an earlier run may be gone on with, under what is given now."""
-    if largest is not None and max(tiles.core) > largest:
-        return False
-    on_device = choose_device(task.device).type == "cuda"
-    network, host = planned_bytes(spec, tiles, on_device=on_device)
-    # Without a limit half of the free memory is taken, which is not the same each time.
-    slack = 1 if on_device or memory_of_call(pool) else 2
-    return (network if on_device else network + host) <= slack * _memory(task, pool)
 
 
 def _warn_of_contrast(

@@ -13,10 +13,16 @@ from volproc.io.cryosiam_files import ENDINGS, LABELS, MARK
 from volproc.io.formats import Header
 from volproc.io.open import inspect
 from volproc.models.cryosiam import read_cryosiam_spec, with_intensity
+from volproc.models.views import find_views
 from volproc.workflows.cryosiam_outputs import Form, PredictionFiles
 from volproc.workflows.dataset_outputs import place_key
 from volproc.workflows.dataset_record import Entry
 from volproc.workflows.record import work_path
+
+STAGE = "semantic-predict"
+
+INPUTS = ("input", "mask")
+"""What of the description of a prediction is of files, and not of settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,12 @@ class PredictionTask:
         tomogram's own name; see `volproc.workflows.cryosiam_outputs.PredictionFiles`.
     voxel_size : float, optional
         Å, whatever the tomograms say.
+    has_postprocessing : bool
+        Clean the mask of a lamella model; see `volproc.workflows.cryosiam_lamella`.
+    has_hull_3d : bool
+        With the convex hull of the whole body, in CryoSiam's own way.
+    batch_size : int
+        Patches that CryoSiam takes at once; one is computed otherwise than several.
     overwrite : bool
         Replace predictions of other settings.
     """
@@ -73,7 +85,15 @@ class PredictionTask:
     views: str = "none"
     form: Form = "h5"
     voxel_size: float | None = None
+    has_postprocessing: bool = False
+    has_hull_3d: bool = False
+    batch_size: int = 2
     overwrite: bool = False
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether a tile holds more than its labels."""
+        return self.has_outputs or len(find_views(self.views)) > 1
 
     def outputs(self, name: str) -> PredictionFiles:
         """Files of the prediction of one tomogram."""
@@ -148,6 +168,7 @@ def open_tomogram(task: PredictionTask, spec: ModelSpec, entry: Entry) -> Tomogr
         "views": task.views,
         "outputs": task.has_outputs,
         "voxel_size": task.voxel_size,
+        "postprocessing": task.has_postprocessing and ("3d" if task.has_hull_3d else "slices"),
         "input": header.source.identity(),
         "mask": None if mask is None else mask.source.identity(),
     }
