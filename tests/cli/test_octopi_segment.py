@@ -202,6 +202,18 @@ def test_a_model_without_labels_needs_them_said(here: Path, capsys) -> None:
     assert run(["verify", "copick.json:TS_1/predict:octopi/1@10", "-q"]) == 0
 
 
+def test_a_model_that_does_not_fit_the_project_is_named(here: Path, capsys) -> None:
+    write_model("labels: {virus: 1, ribosom: 2}\n")
+    assert run([*SEMANTIC, "--ntta", "1"]) == 1
+    message = capsys.readouterr().err
+    assert "(virus, ribosom) are no objects of" in message
+    assert "it has ribosome, apo. Say which channel is what with --labels" in message
+    assert not list(Path("project").rglob("*multilabel*"))
+    write_model("labels: {virus: 1, apo: 2}\n")
+    assert run([*SEMANTIC, "--ntta", "1"]) == 0
+    assert "nothing will be picked of them: virus. --labels" in capsys.readouterr().err
+
+
 def test_maps_are_stored_with_their_scale_and_verified(here: Path, capsys) -> None:
     np.save("noise.npy", noise())
     words = ["segment", "semantic", "noise.npy", "-vs", "10", "--model", ".", "-q", "--preset",

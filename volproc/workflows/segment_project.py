@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from volproc.core.errors import AddressError, nearest
+from volproc.core.errors import AddressError, ConfigError, nearest
 from volproc.io.copick_address import (
     CopickAddress,
     check_new_name,
@@ -17,7 +17,7 @@ from volproc.io.copick_address import (
     segmentation_address,
     tomogram_address,
 )
-from volproc.io.copick_project import list_runs
+from volproc.io.copick_project import list_runs, project_objects
 from volproc.io.octopi_logs import log_path, write_log
 from volproc.models.weights import hash_file
 from volproc.workflows.dataset_outputs import named
@@ -76,7 +76,8 @@ def project_tasks(common: SegmentTask, segmenting: ProjectSegmenting) -> list[Se
     Raises
     ------
     MissingFileError, ConfigError
-        If there is no such project.
+        If there is no such project, or it has no object that the models know; those that know
+        some others too are named in a warning.
     AddressError
         If a run is not in the project, no run has the spacing, a name is none that copick can read
         back, or the project is not kept on the local disk.
@@ -107,10 +108,34 @@ def project_tasks(common: SegmentTask, segmenting: ProjectSegmenting) -> list[Se
                 named(others),
             )
         runs = [run for run in known if run not in others]
+    _check_classes(common, config)
     return [
         replace(common, address=_input(segmenting, run), output=_output(segmenting, run))
         for run in runs
     ]
+
+
+def _check_classes(common: SegmentTask, config: str) -> None:
+    """Refuse models that know no object of the project; name classes that are none of it."""
+    classes, objects = common.read_models()[0].classes[1:], project_objects(config)
+    strangers = [name for name in classes if name not in objects]
+    if not strangers:
+        return
+    there = f"it has {', '.join(objects) or 'none'}"
+    if len(strangers) == len(classes):
+        msg = (
+            f"the classes of the model ({', '.join(classes)}) are no objects of {config}: {there}. "
+            "Say which channel is what with --labels NAME=CHANNEL, add the objects to the project, "
+            "or take another model."
+        )
+        raise ConfigError(msg)
+    logger.warning(
+        "classes of the model are no objects of %s (%s), so that nothing will be picked of them: "
+        "%s. --labels NAME=CHANNEL says which channel is what",
+        config,
+        there,
+        named(strangers),
+    )
 
 
 def log_segmenting(
