@@ -73,6 +73,9 @@ def test_what_workers_cannot_write_is_written_here(task: LamellaTask) -> None:
     np.testing.assert_array_equal(open_(task.output).data, due)
     assert {e.stage for e in events} >= {"smooth", "outline", "paint"}
     assert not any("mask" in e.facts for e in events)
+    assert not any(e.kind == "note" for e in events)
+    clean_map(replace(task, threshold=0.05, overwrite=True), observe=events.append)
+    assert events[-1].text.startswith("the lamella is the whole volume")
 
 
 def test_finished_masks_are_kept_refused_or_replaced(task: LamellaTask) -> None:

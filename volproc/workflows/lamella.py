@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volproc.core.arrays import Sink
 from volproc.core.errors import AddressError
-from volproc.core.events import Observer, ignore
+from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.types import Index, region_shape
 from volproc.core.volume import Volume
@@ -83,7 +83,7 @@ class LamellaTask:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.output.lower().endswith((".h5", ".hdf5")):
+        if self.output.lower().endswith((".h5", ".hdf5", ".hdf", ".he5")):
             object.__setattr__(self, "output", f"{self.output}{CRYOSIAM_DATASET}")
 
     def open(self) -> Volume:
@@ -235,6 +235,9 @@ def clean_map(
             shutil.rmtree(scratch, ignore_errors=True)
             tidy_room(task.output)
         part = num_voxels / volume.data.size
+        if part == 1:
+            text = "the lamella is the whole volume: it masks nothing. Look at the map's threshold"
+            observe(Event("note", STORY, text=text))
         facts = {**wanted, "output": task.output, "num_voxels": num_voxels, "part": part}
         record = write_record(task.output, STORY, facts)
     return LamellaReport(task.output, record, num_voxels, part)
