@@ -206,6 +206,15 @@ def process_bytes(
     return BASE_BYTES + cache + int((1 + ALLOCATOR_PART) * own)
 
 
+def share_of_process(limit_bytes: int) -> int:
+    """What a tile may take of a process that may take so much: the libraries take their part first.
+
+    >>> share_of_process(500_000_000), 1.5e9 < share_of_process(3_000_000_000) < 2.1e9
+    (0, True)
+    """
+    return max(0, int((limit_bytes - BASE_BYTES - CACHE_BYTES) / (1 + ALLOCATOR_PART)))
+
+
 def tile_work(spec: ModelSpec, tiles: HaloTiles) -> TileWork:
     """Say how much a network computes for a volume in tiles.
 
