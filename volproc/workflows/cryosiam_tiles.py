@@ -13,7 +13,7 @@ from volproc.core.events import Event, Observer
 from volproc.core.executor import Executor, memory_of_call
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
-from volproc.graph.cut_tiles import halo_tiles, planned_bytes
+from volproc.graph.cut_tiles import halo_tiles, planned_bytes, share_of_process
 from volproc.graph.ledger import Ledger
 from volproc.models.devices import choose_device, device_bytes
 from volproc.plan.tiles import HaloTiles, QuarterTiles
@@ -112,7 +112,7 @@ def _memory(task: PredictionTask, pool: Executor) -> int:
     if free is not None:
         return int(MOST_DEVICE * free)
     shared = psutil.virtual_memory().available // (2 * max(1, pool.num_workers))
-    return memory_of_call(pool) or int(shared)
+    return share_of_process(memory_of_call(pool) or int(shared))
 
 
 def _cut(
