@@ -82,5 +82,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert '"ribosome,me" is neither NAME nor NAME,USER,SESSION' in capsys.readouterr().err
     assert run([*base, "--target", "apo"]) == 1
     assert '"apo" is no object of' in capsys.readouterr().err
+    assert run([*base, "--target", "membrane"]) == 1
+    assert "Error: no run has picks or segmentations of any target" in capsys.readouterr().err
     assert run([*base, "--run-ids", "TS_1,TS_7"]) == 1
     assert 'no run "TS_7"' in capsys.readouterr().err

@@ -144,7 +144,7 @@ def _take_uris(options: dict[str, Any]) -> None:
 
 
 def _show(report: TargetsReport, labels: dict[str, int]) -> int:
-    """Say what was painted and what was not; 1 if a run failed."""
+    """Say what was painted and what was not; 1 if a run failed, or none was painted."""
     for run in report.painted:
         counts = report.counts.get(run, {})
         say(f"{run}  " + ", ".join(f"{name} {counts.get(name, 0)}" for name in labels))
@@ -159,4 +159,6 @@ def _show(report: TargetsReport, labels: dict[str, int]) -> int:
             "log": report.log,
         }
     )
-    return 1 if report.failed else 0
+    if not report.painted and not report.failed:
+        click.echo("Error: no run has picks or segmentations of any target.", err=True)
+    return 1 if report.failed or not report.painted else 0

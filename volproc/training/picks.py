@@ -85,9 +85,7 @@ def find_centres(
         fits = regions.select(
             (regions.classes == number) & (regions.count >= low) & (regions.count <= high)
         )
-        centres, _ = merge_near(
-            fits.sums / fits.count[:, None], fits.count, radii[value] / unit * MIN_SCALE, lengths
-        )
+        centres, _ = merge_near(fits.centres, fits.count, radii[value] / unit * MIN_SCALE, lengths)
         found[value] = centres[away_from_border(centres, classes.shape, BORDER)]
     return found
 
