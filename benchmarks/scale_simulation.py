@@ -30,6 +30,7 @@ import psutil
 
 from benchmarks.harness import Case, commit, machine
 from volproc.cluster import connect
+from volproc.cluster.session import Session
 from volproc.core.events import Event
 from volproc.core.types import Index
 from volproc.graph.label_and_measure import label_and_measure
@@ -121,26 +122,25 @@ def processor_s() -> tuple[float, float]:
     return process_time(), sum(sum(child.cpu_times()[:2]) for child in children)
 
 
-def simulate(case: ScaleCase, where: str, folder: Path) -> dict[str, Any]:
+def simulate(case: ScaleCase, session: Session, folder: Path) -> dict[str, Any]:
     """Run the stage of one case, resume it, and look at its ledger."""
     grid = ChunkGrid(case.shape, (SIDE,) * 3)
     needs = Needs(PatchGrid(case.shape, (PATCH,) * 3), grid)
     ledger = Ledger.begin(folder, {"case": case.name})
-    with connect(where, num_workers=case.num_workers) as executor:
-        # The first blocks load what a worker needs.
-        run_stage("warm", ((number,) for number in range(8)), NoWork(), executor=executor)
-        watch, before = Watch(len(grid)), processor_s()
-        run_stage(
-            "predict",
-            grid.indices(),
-            NoWork(),
-            executor=executor,
-            observe=watch,
-            ledger=ledger,
-            needs=needs,
-            total=len(grid),
-        )
-        spent = [now - then for now, then in zip(processor_s(), before, strict=True)]
+    # The first blocks load what a worker needs.
+    run_stage("warm", ((number,) for number in range(8)), NoWork(), executor=session)
+    watch, before = Watch(len(grid)), processor_s()
+    run_stage(
+        "predict",
+        grid.indices(),
+        NoWork(),
+        executor=session,
+        observe=watch,
+        ledger=ledger,
+        needs=needs,
+        total=len(grid),
+    )
+    spent = [now - then for now, then in zip(processor_s(), before, strict=True)]
     begin = perf_counter()
     done = ledger.done("predict")
     done_s = perf_counter() - begin
@@ -185,14 +185,13 @@ def plan_graph(case: ScaleCase) -> dict[str, Any]:
 
 
 def run_graph(case: ScaleCase) -> dict[str, Any]:
-    """Run the graph of label and measure over few, tiny blocks on the cluster."""
+    """Run the graph of label and measure over few, tiny blocks on the cluster that is there."""
     side = ceil(round(case.num_graph_blocks ** (1 / 3), 6))
     rng = np.random.default_rng(0)
     mask = da.from_array((rng.random((8 * side,) * 3) < 0.1).astype(np.uint8), chunks=8)
-    with connect(case.where, num_workers=case.num_workers):
-        begin = perf_counter()
-        dask.compute(*label_and_measure(mask))
-        elapsed = perf_counter() - begin
+    begin = perf_counter()
+    dask.compute(*label_and_measure(mask))
+    elapsed = perf_counter() - begin
     return {"graph_blocks": side**3, "graph_blocks_per_s": round(side**3 / elapsed, 1)}
 
 
@@ -200,18 +199,17 @@ def measure(case: ScaleCase, parent: Path | None) -> dict[str, Any]:
     """Measure one case beside the same stage in one thread."""
     record: dict[str, Any] = {"case": asdict(case), "machine": machine(), "commit": commit()}
     record["num_blocks"] = len(ChunkGrid(case.shape, (SIDE,) * 3))
-    for name, where in (("own", case.where), ("serial", "serial")):
-        with tempfile.TemporaryDirectory(dir=parent) as folder:
-            found = simulate(case, where, Path(folder))
-        if name == "own":
-            record |= found
-        else:
-            record["baselines"] = {name: {"blocks_per_s": found["blocks_per_s"]}}
-    record["ratio"] = round(
-        record["blocks_per_s"] / record["baselines"]["serial"]["blocks_per_s"], 3
-    )
-    if case.num_graph_blocks:
-        record |= plan_graph(case) | run_graph(case)
+    with tempfile.TemporaryDirectory(dir=parent) as folder, connect("serial") as session:
+        serial = simulate(case, session, Path(folder))["blocks_per_s"]
+    record["baselines"] = {"serial": {"blocks_per_s": serial}}
+    with (
+        tempfile.TemporaryDirectory(dir=parent) as folder,
+        connect(case.where, num_workers=case.num_workers) as session,
+    ):
+        record |= simulate(case, session, Path(folder))
+        if case.num_graph_blocks:
+            record |= plan_graph(case) | run_graph(case)
+    record["ratio"] = round(record["blocks_per_s"] / serial, 3)
     return record
 
 

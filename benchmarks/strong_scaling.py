@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where files go; temporary by default")
     parser.add_argument("--tiny", action="store_true", help="seconds instead of minutes")
     options = parser.parse_args(argv)
-    shape = (48, 64, 96) if options.tiny else tuple(options.shape)
+    shape = (48, 48, 96) if options.tiny else tuple(options.shape)
     case = ScalingCase("prediction", shape, options.workers, options.side)
     print(json.dumps(measure(case, options.folder)), flush=True)
     return 0

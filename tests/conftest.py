@@ -1,5 +1,6 @@
 """Settings that every test runs under."""
 
+import gc
 import os
 
 # Before NumPy, numba or torch size their thread pools: many small tests on few cores run faster
@@ -21,6 +22,12 @@ dask.config.set(num_workers=2)
 
 # Times on a shared machine say nothing about the code.
 settings.register_profile(
-    "volproc", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+    "volproc", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("volproc")
+
+
+def pytest_collection_finish() -> None:
+    """Keep a million objects of all tests out of each collection of garbage."""
+    gc.collect()
+    gc.freeze()

@@ -1,7 +1,8 @@
 """The benchmark of a GPU's throughput, in its tiny version."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_tiny_cases_are_compared_with_the_bare_network(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measure: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.gpu_throughput import main
-
-    assert main(["--tiny", "--repeats", "1"]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = measure("gpu_throughput", "--tiny", "--repeats", "1")
     assert [r["case"]["name"] for r in records] == ["tiny", "tiny-cut"]
     for record in records:
         expected = record["baselines"]["network"]["median_s"] / record["median_s"]
@@ -40,13 +37,7 @@ def test_without_a_gpu_it_says_that_it_measures_nothing(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_is_measured(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.gpu_throughput import main
-
-    assert main(["--only", "small-network", "--repeats", "1"]) == 0
-    record = json.loads(capsys.readouterr().out)
+def test_a_gpu_is_measured(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    (record,) = measure("gpu_throughput", "--only", "small-network", "--repeats", "1")
     assert record["device"] != "cpu"
     assert 0 < record["throughput"] < 1.2

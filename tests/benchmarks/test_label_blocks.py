@@ -1,19 +1,12 @@
 """The benchmark of labelling, in its tiny version."""
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from typing import Any
 
 
-def test_tiny_cases_give_one_full_record_each() -> None:
-    command = [sys.executable, "-m", "benchmarks.label_blocks", "--tiny", "--repeats", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+def test_tiny_cases_give_one_full_record_each(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    records = measure("label_blocks", "--tiny", "--repeats", "1")
     assert [r["case"]["name"] for r in records] == ["tiny", "tiny-classes", "tiny-micrograph"]
     for record in records:
         assert record["median_s"] > 0

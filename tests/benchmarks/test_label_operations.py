@@ -1,18 +1,11 @@
 """The benchmark of operations on labels, in its tiny version."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_tiny_cases_give_one_full_record_each() -> None:
-    command = [sys.executable, "-m", "benchmarks.label_operations", "--tiny", "--repeats", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+def test_tiny_cases_give_one_full_record_each(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    records = measure("label_operations", "--tiny", "--repeats", "1")
     assert [r["case"]["operation"] for r in records] == [
         "relabel",
         "filter",

@@ -1,18 +1,11 @@
 """The benchmark of measuring, in its tiny version."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_tiny_cases_give_one_full_record_each() -> None:
-    command = [sys.executable, "-m", "benchmarks.measure_objects", "--tiny", "--repeats", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+def test_tiny_cases_give_one_full_record_each(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    records = measure("measure_objects", "--tiny", "--repeats", "1")
     assert [r["case"]["name"] for r in records] == ["tiny", "tiny-all", "tiny-real"]
     for record in records:
         assert record["median_s"] > 0

@@ -1,21 +1,13 @@
 """The benchmark of reading by block, in its tiny version."""
 
-import json
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
 def test_tiny_cases_are_compared_with_what_lies_beneath(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measure: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.read_blocks import main
-
-    assert main(["--tiny", "--repeats", "2"]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = measure("read_blocks", "--tiny", "--repeats", "1")
     assert [set(r["ratio"]) for r in records] == [
         {"memmap", "source"},
         {"zarr", "source"},

@@ -1,18 +1,13 @@
 """The simulation of very many blocks, in its tiny version."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_a_tiny_run_counts_blocks_markers_and_memory() -> None:
-    command = [sys.executable, "-m", "benchmarks.scale_simulation", "--tiny"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = [json.loads(line) for line in done.stdout.splitlines()]
+def test_a_tiny_run_counts_blocks_markers_and_memory(
+    measure: Callable[..., list[dict[str, Any]]],
+) -> None:
+    (record,) = measure("scale_simulation", "--tiny")
     assert record["num_blocks"] >= 60
     assert record["ledger_files"] == record["num_blocks"]
     assert record["graph_tasks"] > record["num_blocks"]

@@ -1,21 +1,13 @@
 """The benchmark of sliding windows, in its tiny version."""
 
-import json
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
 def test_tiny_cases_are_compared_with_monai_and_with_bare_passes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    measure: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.sliding_window import main
-
-    assert main(["--tiny", "--repeats", "1"]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = measure("sliding_window", "--tiny", "--repeats", "1")
     assert [r["case"]["name"] for r in records] == ["tiny", "tiny-batches"]
     for record in records:
         assert max(record["difference_from_monai"].values()) <= 1e-5

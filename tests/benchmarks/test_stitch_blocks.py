@@ -1,18 +1,13 @@
 """The benchmark of stitching, in its tiny version."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from collections.abc import Callable
+from typing import Any
 
 
-def test_the_tiny_case_gives_a_full_record_and_no_merges() -> None:
-    command = [sys.executable, "-m", "benchmarks.stitch_blocks", "--tiny", "--repeats", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (record,) = [json.loads(line) for line in done.stdout.splitlines()]
+def test_the_tiny_case_gives_a_full_record_and_no_merges(
+    measure: Callable[..., list[dict[str, Any]]],
+) -> None:
+    (record,) = measure("stitch_blocks", "--tiny", "--repeats", "1")
     assert record["case"]["name"] == "tiny-cells"
     assert record["num_blocks"] == 8
     assert set(record["ratio"]) == {"face_contact", "cellpose_rule"}

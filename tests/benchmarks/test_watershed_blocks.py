@@ -1,16 +1,11 @@
 """The benchmark of watersheds and distances, in its tiny version."""
 
-import json
-
-import pytest
-
-from benchmarks.watershed_blocks import main
+from collections.abc import Callable
+from typing import Any
 
 
-def test_tiny_cases_give_one_full_record_each(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--tiny", "--repeats", "1"]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    particles, landscape, distance = records
+def test_tiny_cases_give_one_full_record_each(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    particles, landscape, distance = measure("watershed_blocks", "--tiny", "--repeats", "1")
     assert set(particles["ratio"]) == {"skimage"}
     assert set(landscape["ratio"]) == {"skimage", "whole"}
     assert set(distance["ratio"]) == {"scipy"}

@@ -46,7 +46,7 @@ def brute(scores: np.ndarray, radius: float, threshold: float) -> list[tuple[flo
     return sorted(found, key=lambda row: (-row[-1], *row[:-1]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_every_cut_gives_the_brute_force_peaks(data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from([SHAPE, (9, 13)]))
