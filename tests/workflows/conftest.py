@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from volproc.cluster.scheduler import DaskExecutor
+from volproc.cluster.start import connect
 from volproc.core.model import ModelSpec
 from volproc.graph.predict import Output, Settings, predict
 from volproc.io.open import open_
@@ -58,6 +60,22 @@ def address(tmp_path_factory: pytest.TempPathFactory, voxels: np.ndarray) -> str
     path = tmp_path_factory.mktemp("input") / "noise.npy"
     np.save(path, voxels)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[DaskExecutor]:
+    """Two worker processes on this machine, for all tests: each takes seconds to load torch."""
+    session = connect("local", num_workers=2)
+    assert isinstance(session, DaskExecutor)
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def processes(two_workers: DaskExecutor) -> Iterator[DaskExecutor]:
+    """The same while Dask computes there too."""
+    with two_workers.as_current():
+        yield two_workers
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,14 +134,6 @@ def test_a_run_that_is_killed_everywhere_gives_the_same_bits_and_does_no_block_t
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "classes.zarr", "classes.zarr.json", "classes.zarr.log", "classes_probabilities.zarr"
     ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[DaskExecutor]:
-    """Two worker processes on this machine."""
-    with connect("local", num_workers=2) as session:
-        assert isinstance(session, DaskExecutor)
-        yield session
 
 
 def worker_processes(session: DaskExecutor) -> list[int]:

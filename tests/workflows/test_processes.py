@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import dask
 import numpy as np
 import pytest
 
-from volproc.cluster.session import Session
-from volproc.cluster.start import connect
 from volproc.core.errors import ClusterError, ModelError
 from volproc.core.events import Event
 from volproc.graph.label import label
@@ -18,13 +14,6 @@ from volproc.io.open import open_
 from volproc.models.loading import read_spec, save_model
 from volproc.models.networks import build
 from volproc.workflows.segment import segment
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Session]:
-    """Two worker processes on this machine."""
-    with connect("local", num_workers=2) as session:
-        yield session
 
 
 def test_lazy_results_have_the_same_bits_in_processes(processes, address, model) -> None:
