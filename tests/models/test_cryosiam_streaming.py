@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -76,6 +77,21 @@ def test_any_region_is_that_of_the_whole_volume(other: dict[str, Any]) -> None:
         assert int(given.isfinite().sum()) == given[inner].numel()
         torch.testing.assert_close(given[inner], due[inner], rtol=1e-5, atol=3e-5)
         assert due.std() > 0.05
+
+
+def test_a_gpus_precision_passes_through_all_layers() -> None:
+    model = make(max_pool=True, later_conv=True)
+    half = replace(model, precision=torch.bfloat16)
+    shape = (20, 24, 36)
+    volume = np.random.default_rng(0).random(shape, np.float32)
+    batch = torch.from_numpy(volume)[None, None]
+    keep = (slice(0, 20), slice(3, 9), slice(30, 36))
+    parts = stream_region(half, shape, keep, volume.__getitem__)
+    given = torch.cat([outputs for _, outputs in parts], 1)
+    assert given.dtype == torch.float32
+    due, exact = (own(batch)[0][(slice(None), *keep)] for own in (half, model))
+    rounding = (due - exact).abs().max()
+    assert 0 < (given - exact).abs().max() < 2 * rounding < 0.2 * exact.abs().max()
 
 
 @contextmanager

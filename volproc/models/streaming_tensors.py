@@ -125,7 +125,7 @@ def fold(convolution: nn.Conv3d, norm: nn.BatchNorm3d | None) -> nn.Module:
         layer = nn.Linear(inputs, outputs, device="meta")
         values = weight[:, :, 0, 0, 0].float().contiguous()
     else:
-        layer = nn.Conv3d(inputs, outputs, kernel, stride=convolution.stride, device="meta")
+        layer = nn.Conv3d(inputs, outputs, kernel, stride=convolution.stride[0], device="meta")
         values = weight.float().contiguous(memory_format=torch.channels_last_3d)
     layer.weight = nn.Parameter(values, requires_grad=False)
     layer.bias = nn.Parameter(bias.float(), requires_grad=False)
