@@ -174,18 +174,7 @@ def make_lamella_rule(
     ConfigError, PlanError, ShapeError
         As in `volproc.clean_lamella`.
     """
-    if len(shape) != 3 or 0 in shape:
-        msg = f"a lamella is cleaned in a volume, (z, y, x), got shape {shape}. Select one channel."
-        raise ShapeError(msg)
-    if hull not in get_args(Hull):
-        msg = f'there is no hull "{hull}"; {nearest(str(hull), get_args(Hull))}'
-        raise ConfigError(msg)
-    if threshold is not None and not 0 <= threshold <= 1:
-        msg = f"a threshold is a probability, in 0…1, got {threshold}. Use 0.5, say."
-        raise ConfigError(msg)
-    if threshold is not None and class_value is not None:
-        msg = f"threshold {threshold} and class {class_value} exclude each other: give one of them."
-        raise ConfigError(msg)
+    _refuse_wrong(shape, hull, threshold, class_value)
     if compat is not None:
         given = {
             "class_value": class_value, "smooth_nm": smooth_nm, "min_size_nm3": min_size_nm3,
@@ -223,6 +212,24 @@ def make_lamella_rule(
         )
         raise PlanError(msg)
     return rule
+
+
+def _refuse_wrong(
+    shape: Shape, hull: Hull, threshold: float | None, class_value: int | None
+) -> None:
+    """Refuse what cannot be in any way of cleaning."""
+    if len(shape) != 3 or 0 in shape:
+        msg = f"a lamella is cleaned in a volume, (z, y, x), got shape {shape}. Select one channel."
+        raise ShapeError(msg)
+    if hull not in get_args(Hull):
+        msg = f'there is no hull "{hull}"; {nearest(str(hull), get_args(Hull))}'
+        raise ConfigError(msg)
+    if threshold is not None and not 0 <= threshold <= 1:
+        msg = f"a threshold is a probability, in 0…1, got {threshold}. Use 0.5, say."
+        raise ConfigError(msg)
+    if threshold is not None and class_value is not None:
+        msg = f"threshold {threshold} and class {class_value} exclude each other: give one of them."
+        raise ConfigError(msg)
 
 
 def lamella_grid(source: Source, *, side: int = SIDE) -> ChunkGrid:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from volproc.core.arrays import Sink
+from volproc.core.arrays import Sink, Source
 from volproc.core.errors import AddressError
 from volproc.core.events import Event, Observer, ignore
 from volproc.core.executor import Executor, SerialExecutor, pool_of
@@ -196,45 +197,12 @@ def clean_map(
     """
     runner = pool_of(executor or SerialExecutor(), "cpu")
     volume = task.open()
-    rule = task.rule(volume)
-    source = volume.source
-    assert source is not None  # an opened volume has one
-    wanted = _wanted(task, volume, source.identity())
+    wanted = _wanted(task, volume)
     with sole_run(record_path(task.output), wait_s=WAIT_S):
         if task.resume and _is_there(task, volume) and made_so(task.output, STORY, wanted):
             return LamellaReport(task.output, record_path(task.output), None, None)
-        scratch = work_path(task.output)
-        make_room(task.output)
-        try:
-            sink = create(
-                task.output,
-                shape=volume.shape,
-                dtype=np.uint8,
-                voxel_size=volume.voxel_size,
-                origin=volume.origin,
-                kind="labels",
-                overwrite=task.overwrite,
-            )
-            try:
-                lamella = find_lamella(
-                    source,
-                    rule,
-                    folder=str(scratch),
-                    empty=task.empty,
-                    executor=runner,
-                    observe=observe,
-                )
-                num_voxels = _paint(lamella, sink, runner, observe)
-                refuse_changed(task.open, source)
-                record_path(task.output).unlink(missing_ok=True)  # it would speak for the new mask
-                sink.finish()
-            except BaseException:
-                sink.discard()
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            tidy_room(task.output)
-        part = num_voxels / volume.data.size
+        num_voxels = _make_mask(task, volume, runner, observe)
+        part = num_voxels / prod(volume.shape)
         if part == 1:
             text = "the lamella is the whole volume: it masks nothing. Look at the map's threshold"
             observe(Event("note", STORY, text=text))
@@ -243,12 +211,54 @@ def clean_map(
     return LamellaReport(task.output, record, num_voxels, part)
 
 
-def _wanted(task: LamellaTask, volume: Volume, identity: str) -> dict[str, Any]:
+def _make_mask(task: LamellaTask, volume: Volume, runner: Executor, observe: Observer) -> int:
+    """Write the mask; return the voxels of the lamella."""
+    rule, source, scratch = task.rule(volume), _source(volume), work_path(task.output)
+    make_room(task.output)
+    try:
+        sink = create(
+            task.output,
+            shape=volume.shape,
+            dtype=np.uint8,
+            voxel_size=volume.voxel_size,
+            origin=volume.origin,
+            kind="labels",
+            overwrite=task.overwrite,
+        )
+        try:
+            lamella = find_lamella(
+                source,
+                rule,
+                folder=str(scratch),
+                empty=task.empty,
+                executor=runner,
+                observe=observe,
+            )
+            num_voxels = _paint(lamella, sink, runner, observe)
+            refuse_changed(task.open, source)
+            record_path(task.output).unlink(missing_ok=True)  # it would speak for the new mask
+            sink.finish()
+        except BaseException:
+            sink.discard()
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        tidy_room(task.output)
+    return num_voxels
+
+
+def _source(volume: Volume) -> Source:
+    assert volume.source is not None  # an opened volume has one
+    return volume.source
+
+
+def _wanted(task: LamellaTask, volume: Volume) -> dict[str, Any]:
     """What the result depends on; JSON values."""
     names = (
         "threshold", "class_value", "smooth_nm", "min_size_nm3", "hull", "empty", "compat",
     )  # fmt: skip
     settings = {name: getattr(task, name) for name in names}
+    identity = _source(volume).identity()
     return {"input": identity, "voxel_size": list(volume.voxel_size), "settings": settings}
 
 
