@@ -94,6 +94,7 @@ def test_octopis_defaults_are_octopis_and_the_rate_warms_up_for_five_epochs(proj
     assert (settings.epochs, settings.batch_size, settings.patch) == (1000, 16, (96, 96, 96))
     assert (settings.learning_rate, settings.weight_decay) == (1e-3, 1e-3)
     assert settings.params["channels"] == [32, 64, 96, 96]
+    assert settings.params["dropout"] == 0.1
     assert (settings.loss, settings.tversky_alpha, settings.ema_decay) == ("tversky", 0.3, 0.995)
     assert (settings.steps_per_epoch, settings.warmup_steps) == (2, 10)
     assert settings.learning_rate * settings.final_rate == pytest.approx(1e-6)

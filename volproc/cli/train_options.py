@@ -296,7 +296,7 @@ def make_settings(
             "channels": list(chosen["channels"]),
             "strides": list(chosen["strides"]),
             "num_res_units": chosen["res_units"],
-            "dropout": 0.0,
+            "dropout": 0.1 if is_octopi else 0.0,
         },
         patch=cube(chosen["dim_in"]),
         epochs=epochs,

@@ -261,7 +261,15 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(number)
         images, classes = self._batch(number)
-        with precision_context(self.device, self._training_precision()):
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=devices),
+            precision_context(self.device, self._training_precision()),
+        ):
+            # Dropout draws from it: a run that goes on has to draw the same.
+            torch.manual_seed(
+                int(np.random.default_rng((settings.seed, number, 1)).integers(2**63))
+            )
             outputs = self.network(images)
         loss = loss_of(
             outputs,
