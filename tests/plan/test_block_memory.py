@@ -15,11 +15,14 @@ from volproc.plan.block_memory import (
     block_extent,
     block_parts,
     device_block_bytes,
-    host_block_bytes,
+    growing_bytes,
     host_parts,
+    strip_voxels,
 )
+from volproc.plan.blocks import ChunkGrid
 from volproc.plan.inference import Plan
 from volproc.plan.job import Job
+from volproc.plan.patches import PatchGrid
 from volproc.plan.storage import READING_VOXELS
 
 JOB = Job(
@@ -72,7 +75,7 @@ def test_on_a_device_the_host_holds_neither_sums_nor_network() -> None:
     parts = block_parts(job, CHUNKS)
     assert not parts["sums"]
     assert not parts["weights"]
-    assert host_block_bytes(job, CHUNKS) < host_block_bytes(JOB, CHUNKS)
+    assert growing_bytes(job, CHUNKS) < growing_bytes(JOB, CHUNKS)
     assert device_block_bytes(job, CHUNKS) > prod(block_extent(job, CHUNKS)) * 3 * 8 + 110_000_000
 
 
@@ -81,3 +84,40 @@ def test_a_larger_batch_holds_more_outputs(batch_size: int) -> None:
     small = replace(JOB, batch_size=batch_size)
     large = replace(JOB, batch_size=batch_size + 1)
     assert block_parts(large, CHUNKS)["network"] > block_parts(small, CHUNKS)["network"]
+
+
+def test_outputs_of_several_views_are_held_besides_their_sum() -> None:
+    single = replace(JOB, num_views=1)
+    patch_bytes = prod(JOB.patch) * JOB.num_classes * 4
+    found, due = (block_parts(job, (64, 64, 64))["network"] for job in (single, JOB))
+    assert found == JOB.activation_bytes - JOB.weight_bytes + 2 * patch_bytes
+    assert due - found == patch_bytes
+
+
+def test_what_a_network_takes_does_not_grow_with_blocks() -> None:
+    hungry = replace(JOB, activation_bytes=10**10, weight_bytes=10**9, batch_size=8)
+    for chunks in ((64, 64, 64), CHUNKS):
+        assert growing_bytes(hungry, chunks) == growing_bytes(JOB, chunks)
+        assert growing_bytes(JOB, chunks) > prod(block_extent(JOB, chunks)) * 3 * 8
+    assert growing_bytes(JOB, CHUNKS) > 2 * growing_bytes(JOB, (64, 64, 64))
+
+
+@pytest.mark.parametrize("chunks", [(6, 5, 8), (8, 8, 8), (4, 12, 20)])
+def test_no_strip_is_larger_than_what_a_plan_says(chunks: tuple[int, int, int]) -> None:
+    mirrored = PatchGrid((18, 20, 20), (7, 6, 5), 0.5, (False, True, False))
+    grids = (PatchGrid((18, 20, 20), (7, 6, 5), 0.25), mirrored)
+    job = replace(JOB, shape=(18, 20, 20), patch=(7, 6, 5), grids=grids)
+    grid = ChunkGrid(job.shape, chunks)
+    largest = 0
+    for block in grid:
+        for taker in grid:
+            for patches in grids:
+                starts = patches.owned(block.write)
+                if starts and taker.index != block.index:
+                    reach = patches.extent(starts)
+                    sides = [
+                        min(a.stop, b.stop) - max(a.start, b.start)
+                        for a, b in zip(reach, taker.write, strict=True)
+                    ]
+                    largest = max(largest, prod(max(side, 0) for side in sides))
+    assert largest <= strip_voxels(job, chunks) <= 2 * largest

@@ -17,10 +17,7 @@ from volproc.core.arrays import Sink, Source, decoded_chunks
 from volproc.core.types import Region, region_shape
 from volproc.io.chunk_files import ChunkFiles
 from volproc.models.normalization import Scaling
-from volproc.plan.block_memory import SLAB_PLANES
-
-READ_PLANES = 16
-"""Least planes that are read at once: whole storage chunks, and as few as that."""
+from volproc.plan.block_memory import READ_PLANES, SLAB_PLANES
 
 Item = TypeVar("Item")
 

@@ -97,7 +97,8 @@ class Inference:
         Yields
         ------
         output : tensor of float32, (classes, z, y, x)
-            One per patch, in order: the mean over the views.
+            One per patch, in order: the mean over the views. Of a single view it may be memory of
+            the network, and holds until the next batch.
 
         Raises
         ------
@@ -135,19 +136,23 @@ class Inference:
         Returns
         -------
         outputs : tensor of float32, (patches, classes, z, y, x)
+            Of a single view they may be memory of the network.
         """
         batch = staging.send([_with_channel(patch) for patch in patches])
         total = self._pass(forward, batch, self.views[0])
-        for view in self.views[1:]:
-            total += self._pass(forward, batch, view)
         if len(self.views) > 1:
+            # Of its own memory: what a network gives may be its own, and is not written into.
+            total = total.clone(memory_format=torch.contiguous_format)
+            for view in self.views[1:]:
+                total += self._pass(forward, batch, view)
             total /= len(self.views)
         largest.add(total)
         return total[: len(patches)]
 
     def _pass(self, forward: Forward, batch: torch.Tensor, view: View) -> torch.Tensor:
-        output = forward(view.forward(batch)).float()
-        expected = (len(batch), self.num_classes, *view.forward(batch).shape[2:])
+        seen = view.forward(batch)
+        output = forward(seen).float()
+        expected = (len(batch), self.num_classes, *seen.shape[2:])
         if tuple(output.shape) != expected:
             msg = (
                 f"the network gives shape {tuple(output.shape)} where {expected} (batch, classes, "
@@ -158,8 +163,7 @@ class Inference:
             output = torch.softmax(output, dim=1)
         if self.order:
             output = output[:, list(self.order)]
-        # A clone, since the sum over the views is formed in place.
-        return view.inverse(output).clone(memory_format=torch.contiguous_format)
+        return view.inverse(output)
 
 
 class Largest:

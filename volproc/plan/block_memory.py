@@ -8,7 +8,7 @@ from volproc.core.types import Shape
 from volproc.plan.job import Job
 from volproc.plan.storage import READING_VOXELS
 
-BASE_BYTES = 780_000_000
+BASE_BYTES = 740_000_000
 """Resident size of a worker with torch, Dask and numba loaded, before any block; measured."""
 
 CACHE_BYTES = 2**27
@@ -16,6 +16,12 @@ CACHE_BYTES = 2**27
 
 ALLOCATOR_PART = 0.1
 """What the C library keeps of memory that was given back, as a part of what is in use; measured."""
+
+FIXED_PARTS = frozenset({"weights", "batch", "network", "windows"})
+"""Parts of a block's memory that are the same for blocks of all sizes."""
+
+READ_PLANES = 16
+"""Least planes that are read at once: whole storage chunks, and as few as that."""
 
 SLAB_PLANES = 8
 """Planes of a block that are divided, compared and quantised at once."""
@@ -48,40 +54,57 @@ def host_parts(job: Job, chunks: Shape) -> dict[str, int]:
 
 def block_parts(job: Job, chunks: Shape) -> dict[str, int]:
     """Memory that one block takes on the host at its worst moment, bytes by name."""
-    extent = prod(block_extent(job, chunks))
+    return max(_moments(job, chunks), key=lambda parts: sum(parts.values()))
+
+
+def _moments(job: Job, chunks: Shape) -> tuple[dict[str, int], ...]:
+    """Memory of a block while patches pass, while strips are handed over, and at its end."""
+    sides = block_extent(job, chunks)
+    extent = prod(sides)
     core = prod(min(c, n) for c, n in zip(chunks, job.shape, strict=True))
+    slab = prod(sides[1:]) * min(sides[0], max(READ_PLANES, job.storage_chunks[0]))
     on_host = not job.on_device
     sums = {"sums": extent * job.num_classes * 8 * on_host, "weights": job.weight_bytes * on_host}
     if job.kept_bytes:
         sums["kept"] = core * job.kept_bytes
-    # The outputs of a batch, of its view and of their sum; a patch in float32, float64, int64.
-    outputs_of_network = prod(job.patch) * job.num_classes * (12 * job.batch_size + 20)
+    # The outputs of a batch, and of each view those in the volume's axes; the sum over views.
+    held = 2 + (job.num_views > 1)
+    outputs_of_network = prod(job.patch) * job.num_classes * 4 * held * job.batch_size
     passing = sums | {
-        "voxels": extent * (job.itemsize + 4),
+        "voxels": extent * 4 + slab * (job.itemsize + 4),
         "batch": 2 * job.batch_size * prod(job.patch) * 4,
         "network": (job.activation_bytes - job.weight_bytes + outputs_of_network) * on_host,
     }
     if len(job.patch_grids) > 1:  # each patch has weights of its own, made in float64
         passing["windows"] = prod(job.patch) * 16
-    handing_over = sums | {"strips": max(0, extent - core) * job.num_classes * 8 // 2}
+    handing_over = sums | {"strips": strip_voxels(job, chunks) * job.num_classes * 8}
     # Weights are float64; a slab of means passes through float64, float32 and its softmax.
     per_voxel = class_bytes(job.num_classes) + job.probability_bytes * job.num_classes
     finishing = sums | {
         "outputs": core * (per_voxel + job.map_bytes),
         "finishing": slab_voxels(job, chunks) * (8 + job.num_classes * 24),
     }
-    return max((passing, handing_over, finishing), key=lambda parts: sum(parts.values()))
+    return passing, handing_over, finishing
 
 
-def host_block_bytes(job: Job, chunks: Shape) -> int:
-    """Memory that one block takes on the host, what the allocator keeps included, bytes."""
-    return int((1 + ALLOCATOR_PART) * sum(block_parts(job, chunks).values()))
+def growing_bytes(job: Job, chunks: Shape) -> int:
+    """Memory on the host that gets less with smaller blocks, bytes; what the network takes is not.
+
+    What the allocator keeps of it is included.
+    """
+    largest = max(
+        sum(part for name, part in parts.items() if name not in FIXED_PARTS)
+        for parts in _moments(job, chunks)
+    )
+    return int((1 + ALLOCATOR_PART) * largest)
 
 
 def device_block_bytes(job: Job, chunks: Shape) -> int:
-    """Memory of one block on the device: sums, a slab of means, the network."""
+    """Memory of one block on the device: sums, a slab of means, the network, a patch to add."""
     sums = prod(block_extent(job, chunks)) * job.num_classes * 8
-    return sums + slab_voxels(job, chunks) * job.num_classes * 24 + job.activation_bytes
+    # Its weighted outputs in float32, float64 and int64, besides those of the network.
+    added = prod(job.patch) * job.num_classes * 20
+    return sums + max(slab_voxels(job, chunks) * job.num_classes * 24, added) + job.activation_bytes
 
 
 def block_extent(job: Job, chunks: Shape) -> Shape:
@@ -96,6 +119,13 @@ def block_extent(job: Job, chunks: Shape) -> Shape:
         reach = max(end - i * chunk for i, end in ends.items())
         extent.append(max(reach, min(chunk, size)))
     return tuple(extent)
+
+
+def strip_voxels(job: Job, chunks: Shape) -> int:
+    """Voxels of the largest part of a neighbour that the patches of a block reach."""
+    core = [min(c, n) for c, n in zip(chunks, job.shape, strict=True)]
+    reach = [e - c for e, c in zip(block_extent(job, chunks), core, strict=True)]
+    return max(min(r, c) * prod(core) // c for r, c in zip(reach, core, strict=True))
 
 
 def slab_voxels(job: Job, chunks: Shape) -> int:

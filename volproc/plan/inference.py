@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
 
 from volproc.core.errors import PlanError, ShapeError
@@ -12,7 +12,7 @@ from volproc.plan.block_memory import (
     block_extent,
     class_bytes,
     device_block_bytes,
-    host_block_bytes,
+    growing_bytes,
     host_parts,
 )
 from volproc.plan.blocks import ChunkGrid
@@ -21,7 +21,7 @@ from volproc.plan.memory import format_bytes
 from volproc.plan.patches import PatchGrid
 from volproc.plan.wavefront import run_time
 
-BLOCK_TARGET_BYTES = 300_000_000
+BLOCK_TARGET_BYTES = 310_000_000
 """Memory that a block's arrays may take where no limit is given: large enough that halos and
 spill are a small part of the work, small enough for a laptop."""
 
@@ -311,8 +311,7 @@ def _fits(
     job: Job, chunks: Shape, target: int, host_limit: int | None, device_limit: int | None
 ) -> bool:
     # A hungry network is no reason for small blocks: what it needs does not depend on them.
-    bare = replace(job, activation_bytes=0, weight_bytes=0)
-    if host_block_bytes(bare, chunks) > target:
+    if growing_bytes(job, chunks) > target:
         return False
     if host_limit is not None and sum(host_parts(job, chunks).values()) > 0.8 * host_limit:
         return False
