@@ -28,7 +28,7 @@ from volproc.phantoms.cells import CellSpec, make_cells
 WIDTHS = [2, 8, 16, 32, 64]
 NUM_STACKS = {"train": 40, "unseen": 8}
 SLICES = 4
-SIDE = 192
+SIDE, QUICK_SIDE = 192, 64
 EPOCHS = 16
 
 Slices = list[npt.NDArray[np.float32]]
@@ -46,19 +46,20 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     name = options.model or str(train_network(options.output, is_quick=options.quick))
     model = load_cellpose(name, torch.device("cpu"))
-    figures = score(model, *make_slices(1 if options.quick else NUM_STACKS["unseen"], seed=900))
+    num_stacks, side = (1, QUICK_SIDE) if options.quick else (NUM_STACKS["unseen"], SIDE)
+    figures = score(model, *make_slices(num_stacks, 900, side))
     (options.output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures))
 
 
-def make_slices(num_stacks: int, seed: int) -> tuple[Slices, Masks]:
+def make_slices(num_stacks: int, seed: int, side: int = SIDE) -> tuple[Slices, Masks]:
     """Slices of stacks of all sorts: sizes, spacings, crowding and noise vary."""
     rng = np.random.default_rng(seed)
     images, masks = [], []
     for number in range(num_stacks):
         least = rng.uniform(5.0, 9.0)
         spec = CellSpec(
-            (SLICES, SIDE, SIDE),
+            (SLICES, side, side),
             seed=seed + number,
             z_step=rng.uniform(4.0, 12.0),
             radius=(least, least * rng.uniform(1.2, 1.8)),
@@ -78,7 +79,8 @@ def train_network(output: Path, *, is_quick: bool) -> Path:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - Cellpose draws its patches from there
     begun = time.process_time()
-    images, masks = make_slices(2 if is_quick else NUM_STACKS["train"], seed=0)
+    num_stacks, side = (1, QUICK_SIDE) if is_quick else (NUM_STACKS["train"], SIDE)
+    images, masks = make_slices(num_stacks, 0, side)
     network = AnyWidthCPnet(WIDTHS, 3, sz=3, max_pool=True, diam_mean=30.0)
     weights, losses, _ = train.train_seg(
         network,

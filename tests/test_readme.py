@@ -1,5 +1,6 @@
 """Every command and example of the README, the configs and the examples runs."""
 
+import json
 import re
 import runpy
 import shlex
@@ -77,6 +78,17 @@ def test_the_example_counts_particles(
     assert (tmp_path / "o" / "classes.zarr").is_dir()
 
 
+def test_the_network_for_nuclei_can_be_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cellpose")
+    words = ["train_demo_cells.py", "--output", str(tmp_path / "o"), "--quick"]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(ROOT / "examples" / "train_demo_cells.py"), run_name="__main__")
+    figures = json.loads((tmp_path / "o" / "figures.json").read_text())
+    assert figures["num_slices"] == 4
+
+
 def test_the_example_goes_from_picks_to_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +98,17 @@ def test_the_example_goes_from_picks_to_evaluation(
     assert "volproc localize" in capsys.readouterr().out
     assert (tmp_path / "o" / "model" / "best_model.pth").is_file()
     assert len(list((tmp_path / "o").glob("project/*/*/Segmentations/*predict*"))) == 1
+
+
+def test_the_example_goes_from_a_denoised_tomogram_to_particles_with_cryosiams_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "o"
+    monkeypatch.setattr(sys, "argv", ["cryosiam.py", "--output", str(place), "--steps", "8"])
+    runpy.run_path(str(ROOT / "examples" / "cryosiam_particles.py"), run_name="__main__")
+    assert f"particles in {place / 'particles.star'}" in capsys.readouterr().out
+    assert "rlnTomoName" in (place / "particles.star").read_text()
+    assert (place / "predictions" / "labels_2_particles.star").is_file()
 
 
 def test_the_description_of_a_model_of_others_is_one(tmp_path: Path) -> None:
