@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from volproc.config.cryosiam import NEEDED, Command, read_cryosiam
+from volproc.config.cryosiam import NEEDED, Command, CryosiamConfig, read_cryosiam
 from volproc.core.errors import ConfigError
 
 WHOLE: dict[str, Any] = {
@@ -150,3 +150,17 @@ def test_values_that_do_not_fit_together_are_refused_or_named(tmp_path: Path) ->
         assert words[command] in read_cryosiam(path, command)[1][-1]
     path = write(tmp_path, parameters__network__3d_postprocessing=True)
     assert "3d_postprocessing does nothing" in read_cryosiam(path, "semantic-predict")[1][-1]
+
+
+@pytest.mark.parametrize("name", ["particles", "lamella"])
+def test_the_configurations_that_come_with_volproc_are_whole(name: str) -> None:
+    place = Path(__file__).parents[2] / "configs" / f"cryosiam-{name}.yaml"
+    settings, notes = read_cryosiam(place, "semantic-predict")
+    assert not any("contradict" in note or "no key" in note for note in notes)
+    read_cryosiam(place, "semantic-to-centers")
+    if name == "particles":
+        sizes = read_cryosiam(place, "semantic-postprocessing")[0].parameters.network
+        assert len(sizes.postprocessing_sizes or ()) == settings.num_classes + 1
+        assert settings.least_voxels == (100, 30)
+        known = set(CryosiamConfig.model_fields)
+        assert set(yaml.safe_load(place.read_text())) == known

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from volproc.core.errors import OutOfMemoryError
-from volproc.core.model import ModelSpec
 from volproc.core.types import Index
 from volproc.graph.ledger import Ledger
 from volproc.graph.tile_predict import TileJob, TileResult
 from volproc.io.chunk_files import ChunkFiles
+from volproc.models.cryosiam_options import num_channels
 from volproc.models.devices import is_out_of_memory, release_memory
 from volproc.plan.tiles import Tiles
 
@@ -129,11 +129,6 @@ def keep_tiles(job: TileJob, folder: Path, parts: Iterable[Part]) -> KeptTiles:
         lead = channels if part in OF_CHANNELS else ()
         arrays[part] = ChunkFiles(str(folder / part), (*lead, *cuts), dtype, is_sparse=True)
     return KeptTiles(job, arrays)
-
-
-def num_channels(spec: ModelSpec) -> int:
-    """Channels of a network of CryoSiam: one a class, or the foreground alone."""
-    return 1 if spec.params["activation"] == "sigmoid" else spec.num_classes
 
 
 def revoke_missing(work: KeptTiles, ledger: Ledger, stage: str) -> list[Index]:

@@ -25,19 +25,14 @@ from volproc.core.executor import Executor, SerialExecutor, pool_of
 from volproc.core.model import ModelSpec
 from volproc.core.types import Shape
 from volproc.graph.cut_tiles import describe_tiles
-from volproc.graph.kept_tiles import (
-    KeptTiles,
-    Part,
-    keep_tiles,
-    num_channels,
-    revoke_missing,
-)
+from volproc.graph.kept_tiles import KeptTiles, Part, keep_tiles, revoke_missing
 from volproc.graph.lamella_rule import LamellaRule
 from volproc.graph.ledger import Ledger
 from volproc.graph.run import run_stage
 from volproc.graph.tile_predict import TileJob
 from volproc.io.cryosiam_files import tomogram_names
 from volproc.io.open import inspect
+from volproc.models.cryosiam_options import num_channels
 from volproc.models.devices import choose_device
 from volproc.models.same_numbers import limit_instructions
 from volproc.models.views import find_views
