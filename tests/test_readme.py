@@ -111,17 +111,6 @@ def test_the_example_goes_from_a_denoised_tomogram_to_particles_with_cryosiams_y
     assert (place / "predictions" / "labels_2_particles.star").is_file()
 
 
-def test_the_example_goes_from_a_denoised_tomogram_to_particles_with_cryosiams_yaml(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = tmp_path / "o"
-    monkeypatch.setattr(sys, "argv", ["cryosiam.py", "--output", str(place), "--steps", "8"])
-    runpy.run_path(str(ROOT / "examples" / "cryosiam_particles.py"), run_name="__main__")
-    assert f"particles in {place / 'particles.star'}" in capsys.readouterr().out
-    assert "rlnTomoName" in (place / "particles.star").read_text()
-    assert (place / "predictions" / "labels_2_particles.star").is_file()
-
-
 def test_the_description_of_a_model_of_others_is_one(tmp_path: Path) -> None:
     (text,) = [block for block in blocks("json") if '"patch"' in block]
     torch.save(torch.nn.Conv3d(1, 2, 1), tmp_path / "net.pt")
