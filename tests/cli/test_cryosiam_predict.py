@@ -60,6 +60,22 @@ def test_what_is_not_done_is_refused_before_any_work(
     assert not Path("particle").exists()
 
 
+@needs_samples
+def test_what_the_checkpoint_says_otherwise_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("particle.yaml").read_text().replace("out_channels: 4", "out_channels: 6")
+    text += "save_original_file_extension: True\n"
+    Path("particle.yaml").write_text(text.replace("in_channels: 1", "in_channels: 2"))
+    assert run([*PREDICT, "particle.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert "out_channels is 6, and 4 in the checkpoint, which is taken; write 4 there" in said
+    assert "in_channels is 2, and 1 in the checkpoint" in said
+    assert "patch_size is (128, 128, 128), and (32, 32, 32) in the checkpoint" in said
+    with mrcfile.open("particle/TS_02.mrc") as file:
+        assert (file.data.dtype, file.data.shape) == (np.dtype("i1"), (16, 24, 24))
+
+
 def test_devices_are_those_of_the_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert pick_device(0) == pick_device(()) == pick_device("cpu") == ("cpu", [])

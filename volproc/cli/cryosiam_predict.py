@@ -24,6 +24,7 @@ from volproc.cli.options import (
 
 if TYPE_CHECKING:
     from volproc.config.cryosiam import CryosiamConfig
+    from volproc.core.model import ModelSpec
     from volproc.workflows.cryosiam_outputs import Form
 
 
@@ -114,6 +115,7 @@ def semantic_predict(config_file: str, filename: str | None, **options: Any) -> 
         batch_size=settings.hyper_parameters.batch_size or 1,
         overwrite=options.pop("overwrite"),
     )
+    show_notes(list(_contradictions(settings, task.read_model())))
     with run_options(options) as how:
         report = predict_tomograms(task, **how)
     status = show_tomograms(report.entries)
@@ -171,6 +173,27 @@ def _form(settings: CryosiamConfig, given: Form | None) -> Form:
         return given
     is_original = settings.save_original_file_extension and not settings.save_internal_files
     return "original" if is_original else "h5"
+
+
+def _contradictions(settings: CryosiamConfig, spec: ModelSpec) -> Iterator[str]:
+    """What a yaml file says otherwise than its checkpoint, which is believed."""
+    from volproc.models.cryosiam_options import num_channels
+
+    data, network = settings.parameters.data, settings.parameters.network
+    side = data.patch_size
+    patch = None if side is None else (side,) * 3 if isinstance(side, int) else tuple(side)
+    said: dict[str, tuple[Any, Any]] = {
+        "parameters.data.patch_size": (patch, tuple(spec.patch)),
+        "parameters.network.in_channels": (network.in_channels, spec.channels),
+        "parameters.network.out_channels": (network.out_channels, num_channels(spec)),
+        "parameters.network.spatial_dims": (network.spatial_dims, 3),
+    }
+    for key, (own, of_model) in said.items():
+        if own is not None and own != of_model:
+            cure = ""
+            if key.endswith("out_channels"):
+                cure = f"; write {of_model} there, since semantic-to-centers goes by it"
+            yield f"{key} is {own}, and {of_model} in the checkpoint, which is taken{cure}"
 
 
 def _changed(settings: CryosiamConfig, *, is_compatible: bool) -> Iterator[str]:
