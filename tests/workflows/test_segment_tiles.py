@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -26,7 +28,10 @@ from volproc.core.errors import (
 from volproc.core.events import Event
 from volproc.core.executor import SerialExecutor
 from volproc.core.model import ModelSpec
+from volproc.core.volume import Volume
+from volproc.graph.save import save
 from volproc.graph.settings import Settings
+from volproc.io.copick_project import ProjectObject, add_tomogram, create_project
 from volproc.io.open import open_
 from volproc.models.cryosiam import activate, split_outputs
 from volproc.models.cryosiam_networks import SEMANTIC
@@ -154,6 +159,35 @@ def test_views_are_averaged_and_their_spread_is_kept(
     assert np.abs(read(report.maps["variance"]) - spread).max() < 1e-5
     assert open_(report.output).voxel_size == pytest.approx((10.0, 10.0, 10.0))
     assert report.plan.num_passes == 4 * len(report.plan.grid)
+
+
+def test_models_of_other_orders_are_averaged_into_a_project(
+    make: Make, siam: str, noise: npt.NDArray[np.float32], tmp_path: Path
+) -> None:
+    spec = read_spec(siam)
+    state = load_model(spec, "cpu").network.state_dict()
+    other = tmp_path / "in" / "other.pt"
+    save_model(other, replace(spec, classes=("background", "b", "a")), state)
+    config = create_project(
+        tmp_path / "copick.json", objects=(ProjectObject("a", 1, 15.0),), runs=["TS_1"]
+    )
+    add_tomogram(config, "TS_1", "wbp", noise, voxel_size=10.0)
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[:, :30] = 1
+    place = f"{config}:TS_1/lamella:volproc/1@10"
+    save(Volume(da.from_array(inside), (10.0,) * 3), place, kind="labels")
+    report = segment(
+        make(
+            address=f"{config}:TS_1/wbp@10", output=f"{config}:TS_1/predict:volproc/1@10",
+            voxel_size=None, model=f"{siam},{other}", mask=place, probabilities="float32",
+        )
+    )  # fmt: skip
+    due = whole(siam, noise)[0][0]
+    due = (due + due[[0, 2, 1]]) / 2
+    due[:, :, 30:] = 0
+    assert np.abs(channels(report.probabilities) - due).max() < 1e-5
+    assert (read(report.output) != choose_labels(due, 0)).mean() < 1e-3
+    assert report.plan.num_passes == 2 * len(report.plan.grid)
 
 
 def test_tiles_outside_the_mask_are_not_computed(
