@@ -79,6 +79,8 @@ def test_what_does_not_go_together_is_said(
         (["-c", config, "-turi", "t", "-tinfo", "t"], 2, "--target-uri and --target-info say the"),
         (["-c", config, "-turi", "other"], 1, "targets other:octopi/1"),
         (["-c", config, "-uri", "wbp@20"], 1, "has a tomogram wbp at 20 Å"),
+        (["-c", config, "-split", "0.8,0.3"], 2, "--data-split 0.8,0.3 is more than there is"),
+        (["-c", config, "-split", "1"], 2, "below 1"),
         (["-c", config, "-truns", "TS_8"], 1, 'no project has a run "TS_8"'),
         (["-c", config, "-alg", "denoised"], 1, "no run of"),
         (["-c", config, "-dim", "15"], 1, "15"),

@@ -98,6 +98,10 @@ def test_runs_are_split_by_the_seed_or_named(one: Path) -> None:
     assert len(train) == 3
     assert sorted(train + held_out) == ["TS_1", "TS_2", "TS_3", "TS_4"]
     assert {tuple(runs(split=0.75, seed=seed)[1]) for seed in range(8)} != {tuple(held_out)}
+    quarter = runs(split=0.5, validate_split=0.25)
+    assert (len(quarter[0]), len(quarter[1])) == (2, 1)
+    _, notes = settings_of(data(one, split=0.5, validate_split=0.25))
+    assert notes[-1].startswith("neither trained on nor held out: TS_")
     assert runs(train_runs=("TS_2",)) == (["TS_2"], ["TS_1", "TS_3", "TS_4"])
     assert runs(validate_runs=("TS_2",)) == (["TS_1", "TS_3", "TS_4"], ["TS_2"])
     assert runs(train_runs=("TS_3",), validate_runs=("TS_1",)) == (["TS_3"], ["TS_1"])

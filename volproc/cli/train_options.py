@@ -10,9 +10,9 @@ import click
 
 from volproc.cli.copick_options import SegmentationName, SegmentationUri, TomogramUri, Words
 from volproc.cli.number_options import Numbers
+from volproc.cli.train_projects import one_of, projects_of, split_of
 
 if TYPE_CHECKING:
-    from volproc.training.projects import Project
     from volproc.training.settings import TrainingSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -173,8 +173,9 @@ def project_options(defaults: dict[str, Any]) -> Callable[[F], F]:
                 option(
                     "-split",
                     "--data-split",
-                    kind=click.FloatRange(0, 1, min_open=True, max_open=True),
-                    help_text="Part of the runs to train on, where none are named.  [default: 0.8]",
+                    kind=Numbers(name="PART[,PART]", example="0.8, or 0.7,0.1"),
+                    help_text="Part of the runs to train on, where none are named, and part to "
+                    "hold out; all others if not said.  [default: 0.8]",
                 ),
                 option(
                     "-mc",
@@ -288,7 +289,7 @@ def make_settings(
             targets,
             chosen.get("train_run_ids", ()),
             chosen.get("validate_run_ids", ()),
-            chosen.get("data_split", 0.8),
+            *split_of(chosen.get("data_split", (0.8,))),
             chosen.get("seed", 0),
         ),
         architecture="octopi-unet",
@@ -334,57 +335,3 @@ def make_settings(
     if "model_config" in said:
         settings = continue_from(settings, said["model_config"], said["model_weights"])
     return settings, notes
-
-
-def projects_of(configs: tuple[str, ...], said: dict[str, Any]) -> tuple[Project, ...]:
-    """Projects by name and path, each as often as it has voxel sizes.
-
-    Parameters
-    ----------
-    configs : tuple of str
-        Projects, as PATH or SESSION,PATH.
-    said : dict
-        Of which ``tomo_uris``, or ``voxel_size``, are looked at.
-
-    Raises
-    ------
-    click.UsageError
-        If projects have no names of their own, or their number is not that of the voxel sizes.
-    """
-    from volproc.training.projects import Project
-
-    for name in ("tomo_alg", "voxel_size"):
-        one_of(said, "tomo_uris", name)
-    sizes = said.get("voxel_size", (10.0,))
-    if len(sizes) not in (1, len(configs)):
-        msg = f"{len(sizes)} voxel sizes for {len(configs)} projects. Give one, or one each."
-        raise click.UsageError(msg)
-    sizes = sizes * len(configs) if len(sizes) == 1 else sizes
-    named = [(config.partition(",")[::2] if "," in config else ("", config)) for config in configs]
-    sessions = [session for session, _ in named]
-    if len(named) > 1 and ("" in sessions or len(set(sessions)) < len(sessions)):
-        msg = "several projects need names of their own: --config a,one.json --config b,two.json."
-        raise click.UsageError(msg)
-    kinds: dict[float, list[str]] = {}
-    for kind, spacing in dict.fromkeys(said.get("tomo_uris", ())):
-        kinds.setdefault(spacing, []).append(kind)
-    return tuple(
-        Project(path, size, session, tuple(kinds.get(size, ())))
-        for (session, path), own in zip(named, sizes, strict=True)
-        for size in (kinds or (own,))
-    )
-
-
-def one_of(said: dict[str, Any], one: str, other: str) -> Any:
-    """Value of one of two options that say the same; None where neither was given.
-
-    Raises
-    ------
-    click.UsageError
-        If both were given.
-    """
-    if one in said and other in said:
-        first, second = (f"--{name.removesuffix('s').replace('_', '-')}" for name in (one, other))
-        msg = f"{first} and {second} say the same: give one of them."
-        raise click.UsageError(msg)
-    return said.get(one, said.get(other))

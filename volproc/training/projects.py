@@ -50,6 +50,8 @@ class ProjectData:
         Names of the runs, as ``RUN`` or ``SESSION:RUN``; without the one or the other, the rest.
     split : float
         Part of the runs that is trained on, where neither is given.
+    validate_split : float or None
+        Part that is held out then; None for all others. What is left over is for tests.
     seed : int
         Chooses them.
     """
@@ -60,6 +62,7 @@ class ProjectData:
     train_runs: tuple[str, ...] = ()
     validate_runs: tuple[str, ...] = ()
     split: float = 0.8
+    validate_split: float | None = None
     seed: int = 0
 
 
@@ -292,6 +295,9 @@ def _divide(
         train, held_out = train or rest, held_out or rest
     else:
         train, held_out = _split(data, runs)
+        left = sorted({run for _, run in runs} - {run for _, run in (*train, *held_out)})
+        if left:
+            notes.append(f"neither trained on nor held out: {', '.join(left)}")
     if not train:
         msg = "every run is held out, so there is none to train on. Hold out fewer."
         raise ConfigError(msg)
@@ -309,9 +315,16 @@ def _split(
         return runs, []
     order = np.random.default_rng(data.seed).permutation(len(names))
     num_train = min(max(1, round(data.split * len(names))), len(names) - 1)
-    chosen = {names[i] for i in order[:num_train]}
-    train = [(n, run) for n, run in runs if (data.projects[n].config, run) in chosen]
-    return train, [one for one in runs if one not in train]
+    num_held_out = len(names) - num_train
+    if data.validate_split is not None:
+        num_held_out = min(max(1, round(data.validate_split * len(names))), num_held_out)
+
+    def take(numbers: Sequence[int]) -> list[tuple[int, str]]:
+        chosen = {names[i] for i in numbers}
+        return [(n, run) for n, run in runs if (data.projects[n].config, run) in chosen]
+
+    ordered = order.tolist()
+    return take(ordered[:num_train]), take(ordered[num_train : num_train + num_held_out])
 
 
 def _data_sets(
