@@ -1,5 +1,6 @@
 """A SLURM that runs jobs as processes of this machine."""
 
+import gc
 import os
 import signal
 import stat
@@ -41,6 +42,13 @@ class FakeSlurm:
         for process in self.processes():
             if process.environ().get("SLURM_JOB_ID") == number:
                 process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Let sockets and processes that were left open be an error here, and not in any later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
