@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, name in enumerate(("TS_1", "TS_2")):
         np.save(f"{name}.npy", np.random.default_rng(number).random(SHAPE, np.float32))
         with h5py.File(f"masks/{name}_preds.h5", "w") as file:
-            file["labels"] = (np.arange(24) < 8)[:, None] * np.ones(SHAPE, np.uint8)
+            file["labels"] = (np.arange(24) < 6)[:, None] * np.ones(SHAPE, np.uint8)
             file["probs"] = np.ones((1, *SHAPE), np.float32)
     return tmp_path
 
@@ -60,8 +60,8 @@ def test_many_tomograms_have_a_mask_each_and_one_without_fails_alone(
     assert record["tiles"] == {"computed": 1, "outside": 2}
     assert record["settings"]["threshold"] == 0.3
     voxels = open_("out/TS_1_classes.zarr", voxel_size=10.0).data.compute()
-    assert voxels[:, :8].any()
-    assert not voxels[:, 8:].any()
+    assert voxels[:, :6].any()
+    assert not voxels[:, 6:].any()
     assert not Path("out/TS_2_classes.zarr").exists()
 
 
@@ -82,8 +82,8 @@ def test_settings_come_from_a_file_and_flags_override_them(
     assert "compat" not in settings
     pair = [open_("a_probabilities.zarr", c=c, voxel_size=10.0).data.compute() for c in (0, 1)]
     total = sum(pair)
-    np.testing.assert_allclose(total[:, :8], 1, atol=1e-6)  # background and foreground
-    assert not total[:, 8:].any()
+    np.testing.assert_allclose(total[:, :6], 1, atol=1e-6)  # background and foreground
+    assert not total[:, 6:].any()
     assert run(["segment", "semantic", *words, "--probabilities", "float32"]) == 1
     assert "--overwrite" in capsys.readouterr().err
 
