@@ -67,6 +67,8 @@ def test_what_does_not_go_together_is_said(
     Path("train.yaml").write_text("classes: [a, b]\ntrain: []\n")
     for words, status, text in (
         (["-c", "train.yaml", "-bs", "4"], 2, "--batch-size is for copick projects"),
+        (["-c", "train.yaml", "-uri", "wbp@10"], 2, "--tomo-uri is for copick projects"),
+        (["-c", "train.yaml"], 1, "train"),
         (["-c", config, "-mc", "x.yaml"], 2, "belong together"),
         (["-c", config, "-vs", "10,20"], 2, "2 voxel sizes for 1 projects"),
         (["-c", f"a,{config}", "-c", config], 2, "need names of their own"),

@@ -114,10 +114,10 @@ def _settings_of_file(path: str, options: dict[str, Any]) -> TrainingSettings:
     from volproc.training.settings import TrainingSettings
 
     flags = _take(options, "epochs", "seed", "device")
-    others = sorted(name for name, value in options.items() if value is not None)
+    others = sorted(name for name, value in options.items() if value not in (None, ()))
     if others:
         msg = (
-            f"--{others[0].replace('_', '-')} is for copick projects, and {path} is a config of "
+            f"--{others[0].replace('tomo_uris', 'tomo_uri').replace('_', '-')} is for copick projects, and {path} is a config of "
             "its own. Set it in the file."
         )
         raise click.UsageError(msg)
