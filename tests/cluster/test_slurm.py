@@ -148,7 +148,7 @@ if __name__ == "__main__":
     with connect("slurm", pools={"cpu": pool}, network=Network(host="127.0.0.1"),
                  log_folder=sys.argv[1], period_s=0.5) as session:
         session.submit("first", pow, 2, 5)
-        session.submit("long", time.sleep, 6)
+        session.submit("long", time.sleep, 3)
         for outcome in session.completed():
             print(*outcome, flush=True)
 """
