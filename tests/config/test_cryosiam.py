@@ -164,3 +164,22 @@ def test_the_configurations_that_come_with_volproc_are_whole(name: str) -> None:
         assert settings.least_voxels == (100, 30)
         known = set(CryosiamConfig.model_fields)
         assert set(yaml.safe_load(place.read_text())) == known
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [("[1, 0]", (1, 0)), ("0", 0), ("[]", ()), ("[cpu]", "cpu"), ("CPU", "CPU")]
+)
+def test_devices_are_numbers_indices_or_words(tmp_path: Path, given: str, read: object) -> None:
+    path = tmp_path / "a.yaml"
+    text = f"parameters: {{gpu_devices: {given}, network: {{out_channels: 2}}}}\n"
+    path.write_text(f"prediction_folder: a\n{text}")
+    found, _ = read_cryosiam(path, "semantic-to-centers")
+    assert found.parameters.gpu_devices == read
+
+
+@pytest.mark.parametrize("given", ["-1", "[0, -1]", "[0, cpu]", "0.5"])
+def test_devices_that_are_none_are_refused(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"parameters: {{gpu_devices: {given}}}\n")
+    with pytest.raises(ConfigError, match=r"gpu_devices.*a list of their indices"):
+        read_cryosiam(path, "semantic-predict")

@@ -255,6 +255,10 @@ def test_models_that_are_none_of_this_task_are_refused(
     for model, said in ((cut, "cut.ckpt"), (tmp_path / "none.ckpt", "none.ckpt")):
         with pytest.raises(VolprocError, match=said):
             predict_tomograms(replace(task, model=str(model)))
+    with pytest.raises(VolprocError, match="cuda:77"):
+        predict_tomograms(replace(task, device="cuda:77"))
+    with pytest.raises(ConfigError, match="turns nothing"):
+        predict_tomograms(replace(task, is_compatible=True, views="rot4"))
     assert not Path(task.folder).exists()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StrictBool
+from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt, StrictBool
 
 from volproc.config.loading import Config, read_yaml, validate
 from volproc.core.errors import ConfigError, nearest
@@ -24,6 +24,20 @@ MIN_VOXELS = 100
 
 MOST_CLASSES = 255
 """Class values that a byte has, background left out."""
+
+
+def _check_devices(given: object) -> object:
+    """Numbers and indices from 0, or a word; a list of one word is that word."""
+    if isinstance(given, list | tuple):
+        if len(given) == 1 and isinstance(given[0], str):
+            return given[0]
+        numbers = list(given)
+    else:
+        numbers = [] if isinstance(given, str | None) else [given]
+    if all(isinstance(one, int) and one >= 0 for one in numbers):
+        return given
+    msg = "it is a number of GPUs, a list of their indices as [0], or cpu"
+    raise ValueError(msg)
 
 
 class DataConfig(Config):
@@ -52,9 +66,9 @@ class NetworkConfig(Config):
 class ParametersConfig(Config):
     """``parameters``."""
 
-    gpu_devices: (
-        Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] | str | None
-    ) = None
+    gpu_devices: Annotated[int | tuple[int, ...] | str | None, BeforeValidator(_check_devices)] = (
+        None
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
 

@@ -114,7 +114,10 @@ def predict_tomograms(
     if task.is_compatible:
         limit_instructions()  # the plan counts a convolution's memory, and so is one
     spec = task.read_model()
-    find_views(task.views)
+    choose_device(task.device)
+    if task.is_compatible and len(find_views(task.views)) > 1:
+        msg = f"CryoSiam turns nothing, got the views {task.views}. Leave them out (--tta none)."
+        raise ConfigError(msg)
     _rule(task, spec, spec.patch, (1.0, 1.0, 1.0), task.model)  # says it of a model of many classes
     _check_folders(task)
     names = tomogram_names(task.data_folder, task.extension, task.files)
