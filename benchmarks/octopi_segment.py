@@ -8,7 +8,8 @@ to stay when the volume grows: Octopi holds the volume and seven logits of it se
 The baseline of the time is the bare windows: the same passes through the network, and nothing else.
 ``ratio`` is of the clock on the wall, ``cpu_ratio`` of the processor. The last says more on a busy
 machine. With ``--stop-s`` a run is ended after so many seconds: what it took until then is its
-memory. One JSON line a case.
+memory, and ``batches`` of its ``passes`` are how far it came. ``ratio_to_plan`` is of the memory.
+One JSON line a case.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ def work(folder: Path, case: OctopiCase) -> dict[str, Any]:
     """Segment what is in a folder, in this process, with the network's own time taken apart."""
     import torch
 
+    from volproc.core.events import Event
     from volproc.graph.settings import Settings
-    from volproc.workflows.segment import SegmentTask, segment
+    from volproc.workflows.segment import SegmentTask, plan_segment, segment
 
     torch.set_num_threads(1)  # what others read and write meanwhile is not the network's time
     settings = Settings.preset(case.preset)
@@ -107,11 +109,19 @@ def work(folder: Path, case: OctopiCase) -> dict[str, Any]:
         voxel_size=10.0,
         settings=settings,
     )
+    plan = plan_segment(task).plan
+    chunks = list(plan.chunks)
+    tell({"planned_bytes": plan.host_bytes, "chunks": chunks, "passes": plan.num_passes})
     clock = Clock()
+
+    def count(event: Event) -> None:
+        if event.kind == "block" and event.stage == "predict":
+            tell({"batches": clock.num_passes})
+
     put_back = clock.watch()
     wall_s, cpu_s = perf_counter(), process_time()
     try:
-        report = segment(task)
+        segment(task, observe=count)
     finally:
         put_back()
     wall_s, cpu_s = perf_counter() - wall_s, process_time() - cpu_s
@@ -120,11 +130,12 @@ def work(folder: Path, case: OctopiCase) -> dict[str, Any]:
         "network_s": round(clock.wall_s, 2),
         "ratio": round(wall_s / clock.wall_s, 4),
         "cpu_ratio": round(cpu_s / clock.cpu_s, 4),
-        "passes": report.plan.num_passes,
-        "batches": clock.num_passes,
-        "planned_bytes": report.plan.host_bytes,
-        "chunks": list(report.plan.chunks),
     }
+
+
+def tell(facts: dict[str, Any]) -> None:
+    """Say something to who watches, now: this process may be ended any time."""
+    print(json.dumps(facts), flush=True)
 
 
 def measure(case: OctopiCase, folder: Path, stop_s: float | None) -> dict[str, Any]:
@@ -142,12 +153,18 @@ def measure(case: OctopiCase, folder: Path, stop_s: float | None) -> dict[str, A
                 process.kill()
             sleep(LOOK_S)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here
         out.seek(0)
         errors.seek(0)
         is_stopped = stop_s is not None and os.WIFSIGNALED(status)
         if status and not is_stopped:
             raise RuntimeError(errors.read())
-        facts = {"stopped": True} if is_stopped else json.loads(out.read().splitlines()[-1])
+        facts: dict[str, Any] = {"stopped": True} if is_stopped else {}
+        for line in out.read().splitlines(keepends=True):
+            if line.endswith("\n"):  # the last one may be a part of what was to be said
+                facts |= json.loads(line)
+    if "planned_bytes" in facts:
+        facts["ratio_to_plan"] = round(usage.ru_maxrss * 1024 / facts["planned_bytes"], 3)
     return {
         "case": asdict(case),
         "machine": machine(),
@@ -171,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.work:
         values = json.loads((options.work / "case.json").read_text())
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        print(json.dumps(work(options.work, OctopiCase(**values))))
+        tell(work(options.work, OctopiCase(**values)))
         return 0
     chosen = [case for case in CASES if not options.case or case.name in options.case]
     # In a process by itself: compiling takes memory, and is done once on a machine.
