@@ -49,7 +49,7 @@ class Prediction:
         return f"{self.path}:/{LABELS}" if self.path.endswith(".h5") else self.path
 
 
-def find_predictions(folder: str) -> tuple[list[Prediction], list[str]]:
+def find_predictions(folder: str, extension: str = "") -> tuple[list[Prediction], list[str]]:
     """Predictions of a folder by name, and files that were left out.
 
     Parameters
@@ -57,6 +57,9 @@ def find_predictions(folder: str) -> tuple[list[Prediction], list[str]]:
     folder : str
         CryoSiam's ``prediction_folder``. As there, any ``.h5`` with a dataset ``labels`` counts;
         ``_preds.zarr`` and ``_preds.mrc`` too. Hidden files do not.
+    extension : str
+        What the names of tomograms end in: where there is none of these, class maps that are
+        called as their tomograms are taken, as ``save_original_file_extension`` has them.
 
     Returns
     -------
@@ -94,6 +97,13 @@ def find_predictions(folder: str) -> tuple[list[Prediction], list[str]]:
                 left_out.append(name)
             else:
                 found[one.name] = one
+    if not found and extension:
+        named = [
+            Prediction(name.removesuffix(extension), str(place / name))
+            for name in names
+            if name.endswith(extension) and name != extension
+        ]
+        found = {one.name: one for one in named if _has_labels(one)}
     if not found:
         others = f"; {', '.join(left_out[:MOST_NAMED])} hold no labels" if left_out else ""
         msg = (

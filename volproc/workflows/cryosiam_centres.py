@@ -126,7 +126,8 @@ def find_centres(
     Blocks leave their tables in a hidden folder beside the output until all is done: a killed run
     goes on from there, and so does one of which a tomogram failed.
     """
-    predictions, left_out = find_predictions(task.folder)
+    is_apart = Path(task.folder).resolve() != Path(task.tomograms).resolve()
+    predictions, left_out = find_predictions(task.folder, task.extension if is_apart else "")
     if left_out:
         observe(Event("note", STAGE, text=f"left out, no predictions: {named(left_out)}"))
     if not task.place.parent.exists() or task.place.is_file():
