@@ -81,7 +81,7 @@ def make(tmp_path: Path, siam: str, noise: npt.NDArray[np.float32]) -> Make:
     """Make a task; keywords replace what is to be otherwise."""
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "noise.npy", noise)
-    usual = {
+    usual: dict[str, Any] = {
         "address": str(tmp_path / "in" / "noise.npy"),
         "output": str(tmp_path / "classes.zarr"),
         "model": siam,
@@ -245,7 +245,7 @@ def test_cryosiams_patches_are_written_in_any_format(make: Make, tmp_path: Path)
         report = segment(task)
         found.append(read(report.output))
         assert report.plan.chunks == (4, 4, 4)
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
     plain = segment(make(settings=Settings(device="cpu", threshold=0.4)))
     assert (read(plain.output) != found[0]).any()
     with pytest.raises(ConfigError, match="patches say how the volume is cut"):

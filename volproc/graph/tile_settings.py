@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from math import lcm
 from typing import Any
@@ -175,16 +175,9 @@ def plan_tiles(
     """
     kinds = dict(stored or {})
     specs = tile_specs(settings, model, has_distances="distances" in kinds)
-    on_device = choose_device(settings.device).type == "cuda"
-    num_sweeps = len(settings.views) * len(specs)
-    most = max(map(num_channels, specs))
-    sums = 0
-    if num_sweeps > 1:
-        sums = 4 * most * (1 + ("variance" in kinds) + ("distances" in kinds))
-    channels = {"probabilities": specs[0].num_classes, "distances": most}
-    stored_bytes = sum(size * channels.get(kind, 1) for kind, size in kinds.items())
-
     keeps_all = _keeps_all(settings, specs, kinds)
+    on_device = choose_device(settings.device).type == "cuda"
+    limits = {"host_limit": host_limit, "device_limit": device_limit}
 
     def plan_of(tiles: HaloTiles | QuarterTiles) -> TilePlan:
         sizes = [
@@ -195,32 +188,25 @@ def plan_tiles(
             itemsize=dtype.itemsize,
             storage_chunks=tuple(storage_chunks),
             num_classes=specs[0].num_classes,
-            num_sweeps=num_sweeps,
+            num_sweeps=len(settings.views) * len(specs),
             work=sum(_work(spec, tiles) for spec in specs) * len(settings.views),
             network_bytes=max(network for network, _ in sizes),
             tile_bytes=max(host for _, host in sizes),
-            sum_bytes=sums,
-            stored_bytes=stored_bytes,
+            sum_bytes=_sum_bytes(settings, specs, kinds),
+            stored_bytes=_stored_bytes(specs, kinds),
             on_device=on_device,
-            host_limit=host_limit,
-            device_limit=device_limit,
+            **limits,
         )
 
     if settings.compat == "cryosiam":
         found = plan_of(QuarterTiles(shape, specs[0].patch))
-        if chunks is not None and tuple(chunks) != found.chunks:
-            msg = (
-                f"CryoSiam's patches say how the volume is cut, got chunks {chunks}. Leave them "
-                "out, or the compatibility."
-            )
-            raise ConfigError(msg)
+        _refuse_chunks(chunks, found)
         return found
-    slabs = SLABS[choose_device(settings.device).type] if slab is None else (slab,)
     if chunks is not None:
+        slabs = SLABS[choose_device(settings.device).type] if slab is None else (slab,)
         return _thickest(plan_of, _tiles_of(specs, shape, chunks), slabs)
-    hungriest = max(specs, key=receptive_halo)
     tiles = halo_tiles(
-        hungriest,
+        max(specs, key=receptive_halo),
         shape,
         memory_bytes=_free_bytes(host_limit, device_limit, on_device=on_device),
         device=settings.device,
@@ -296,6 +282,31 @@ def _keeps_all(
     is_one = len(settings.views) * len(specs) == 1
     thresholds = class_thresholds(specs[0], settings.threshold)
     return not is_one or len(set(thresholds)) > 1 or bool(set(kinds) - {"classes"})
+
+
+def _sum_bytes(
+    settings: Settings, specs: Sequence[ModelSpec], kinds: Collection[ProductKind]
+) -> int:
+    """Bytes per voxel of what is summed over views and models."""
+    if len(settings.views) * len(specs) == 1:
+        return 0
+    return 4 * max(map(num_channels, specs)) * (1 + len({"variance", "distances"} & set(kinds)))
+
+
+def _stored_bytes(specs: Sequence[ModelSpec], kinds: Mapping[ProductKind, int]) -> int:
+    """Bytes per voxel of what is stored beside classes."""
+    channels = {"probabilities": specs[0].num_classes, "distances": num_channels(specs[0])}
+    return sum(size * channels.get(kind, 1) for kind, size in kinds.items())
+
+
+def _refuse_chunks(chunks: Shape | None, plan: TilePlan) -> None:
+    """Refuse other chunks than those of CryoSiam's patches."""
+    if chunks is not None and tuple(chunks) != plan.chunks:
+        msg = (
+            f"CryoSiam's patches say how the volume is cut, got chunks {chunks}. Leave them "
+            "out, or the compatibility."
+        )
+        raise ConfigError(msg)
 
 
 def _work(spec: ModelSpec, tiles: HaloTiles | QuarterTiles) -> float:
