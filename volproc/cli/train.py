@@ -116,9 +116,9 @@ def _settings_of_file(path: str, options: dict[str, Any]) -> TrainingSettings:
     flags = _take(options, "epochs", "seed", "device")
     others = sorted(name for name, value in options.items() if value not in (None, ()))
     if others:
+        flag = others[0].replace("uris", "uri").replace("_", "-")
         msg = (
-            f"--{others[0].replace('tomo_uris', 'tomo_uri').replace('_', '-')} is for copick projects, and {path} is a config of "
-            "its own. Set it in the file."
+            f"--{flag} is for copick projects, and {path} is a config of its own. Set it in the file."
         )
         raise click.UsageError(msg)
     values = resolve(TrainConfig, path=path, flags=flags)
