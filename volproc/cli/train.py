@@ -118,7 +118,8 @@ def _settings_of_file(path: str, options: dict[str, Any]) -> TrainingSettings:
     if others:
         flag = others[0].replace("uris", "uri").replace("_", "-")
         msg = (
-            f"--{flag} is for copick projects, and {path} is a config of its own. Set it in the file."
+            f"--{flag} is for copick projects, and {path} is a config of its own. Set it in the "
+            "file."
         )
         raise click.UsageError(msg)
     values = resolve(TrainConfig, path=path, flags=flags)
