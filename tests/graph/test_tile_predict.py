@@ -151,7 +151,7 @@ def test_only_what_the_mask_has_of_a_tile_is_read(spec: ModelSpec) -> None:
         for job in [TileJob(source, spec, tiles, 0.4, "cpu", mask)]
         for index in job.indices()
     )
-    assert 192 - 43 <= min(r[1].start for r in read)
+    assert min(r[1].start for r in read) >= 192 - 43
     assert max(r[1].stop for r in read) <= 208 + 36
     assert result.outputs is not None
     assert result.outputs.labels.shape == shape
