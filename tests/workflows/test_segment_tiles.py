@@ -237,16 +237,20 @@ def test_a_run_that_is_killed_goes_on_with_the_tiles_that_are_left(
         assert all((Path(one) / c).read_bytes() == (Path(two) / c).read_bytes() for c in chunks)
 
 
-def test_cryosiams_patches_are_written_in_any_format(make: Make, tmp_path: Path) -> None:
+def test_cryosiams_patches_are_written_in_any_format(
+    make: Make, noise: npt.NDArray[np.float32], tmp_path: Path
+) -> None:
+    small = str(tmp_path / "in" / "small.npy")
+    np.save(small, noise[:8, :24, :16])
     settings = Settings(device="cpu", compat="cryosiam", threshold=0.4)
     found = []
     for name in ("a.zarr", "a.h5:/labels"):
-        task = make(output=str(tmp_path / name), chunks=None, settings=settings)
+        task = make(address=small, output=str(tmp_path / name), chunks=None, settings=settings)
         report = segment(task)
         found.append(read(report.output))
         assert report.plan.chunks == (4, 4, 4)
     np.testing.assert_array_equal(found[0], found[1])
-    plain = segment(make(settings=Settings(device="cpu", threshold=0.4)))
+    plain = segment(make(address=small, settings=Settings(device="cpu", threshold=0.4)))
     assert (read(plain.output) != found[0]).any()
     with pytest.raises(ConfigError, match="patches say how the volume is cut"):
         plan_segment(make(settings=settings))
