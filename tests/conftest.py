@@ -26,8 +26,11 @@ settings.register_profile(
 )
 settings.load_profile("volproc")
 
+gc.disable()  # until all tests are collected: next to nothing is garbage by then
+
 
 def pytest_collection_finish() -> None:
     """Keep a million objects of all tests out of each collection of garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
