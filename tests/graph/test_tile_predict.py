@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -19,8 +17,7 @@ from volproc.core.types import Region
 from volproc.graph.cut_tiles import halo_tiles
 from volproc.graph.physical_mask import PhysicalMask
 from volproc.graph.tile_predict import TileJob
-from volproc.io.open import inspect
-from volproc.models.cryosiam import activate, read_cryosiam_spec
+from volproc.models.cryosiam import activate
 from volproc.models.cryosiam_networks import SEMANTIC
 from volproc.models.loading import load_model, read_spec, save_model
 from volproc.models.networks import build
@@ -29,7 +26,6 @@ from volproc.models.views import find_views
 from volproc.plan.tiles import QuarterTiles
 from volproc.training.labelled import ArraySource
 
-SAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "peers" / "cryosiam"
 TINY: dict[str, Any] = {
     "num_layers": [1, 1, 1, 1], "num_filters": [2, 2, 2, 3], "fpn_channels": 2,
     "projector": [2, 2, 2], "head_widths": [2], "head_kernels": [3, 3],
@@ -188,27 +184,3 @@ def test_what_is_missing_at_the_end_comes_from_the_beginning(
     due = activate(spec, load_model(plain, "cpu")(torch.from_numpy(patch)[None, None]))[0].numpy()
     given = probabilities[:, :, 92:, :12]
     assert np.abs(given - due[:, :8, 4:12, :12]).max() < 1e-5
-
-
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples of CryoSiam here")
-def test_compatible_tiles_give_cryosiams_files() -> None:
-    spec = read_cryosiam_spec(SAMPLES / "tiny_particles.ckpt", distances=True)
-    source = inspect(SAMPLES / "denoised" / "TS_02.mrc").source
-    address = f"{SAMPLES / 'lamella' / 'TS_02_preds.h5'}:/labels"
-    mask = PhysicalMask(inspect(address).source, source.shape, address)
-    job = TileJob(source, spec, QuarterTiles(source.shape, spec.patch), 0.7, "cpu", mask)
-    with h5py.File(SAMPLES / "particle_internal" / "TS_02_preds.h5") as file:
-        for index in [(0, 1, 0), (1, 2, 1)]:
-            for result in job(index):
-                region = result.region
-                due = [file["labels"][region]]
-                due += [file[name][(slice(None), *region)] for name in ("probs", "distances")]
-                if result.outputs is None:
-                    assert not any(part.any() for part in due)
-                    continue
-                np.testing.assert_array_equal(result.outputs.labels, due[0])
-                # Logits reach 245: float32 on another processor knows no more than 2e-5 of them.
-                assert np.abs(result.outputs.probabilities - due[1]).max() < 3e-5
-                assert result.outputs.distances is not None
-                assert np.abs(result.outputs.distances - due[2]).max() < 3e-5
-                assert due[1].any()
