@@ -29,6 +29,7 @@ from volproc.models.cryosiam_options import (
 from volproc.models.cryosiam_reach import alignment, receptive_halo
 from volproc.models.devices import choose_device
 from volproc.models.ensemble import match_classes
+from volproc.models.same_numbers import limit_instructions
 from volproc.plan.block_memory import ALLOCATOR_PART, BASE_BYTES, CACHE_BYTES
 from volproc.plan.tile_grid import TileGrid
 from volproc.plan.tile_plan import TilePlan
@@ -88,6 +89,7 @@ def is_tiled(settings: Settings, model: Models) -> bool:
         raise ConfigError(msg)
     if all(tiled) and settings.compat == "cryosiam":
         _check_compatible(settings, specs)
+        limit_instructions()  # before the plan, which calls a convolution to count its memory
     return all(tiled)
 
 
