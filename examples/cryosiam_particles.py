@@ -83,7 +83,7 @@ def make_phantom(*, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Balls of two sizes in 0..1, white on black, and their classes."""
     random = np.random.default_rng(seed)
     classes = np.zeros((32, 64, 64), np.int64)
-    grid = np.stack(np.indices(classes.shape), -1)
+    grid = np.moveaxis(np.indices(classes.shape), 0, -1)
     places = [(z, y, x) for z in (8, 24) for y in (8, 24, 40, 56) for x in (8, 24, 40, 56)]
     for place in places:
         value = int(random.integers(1, 3))
