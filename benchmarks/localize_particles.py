@@ -22,7 +22,7 @@ from skimage.segmentation import watershed
 from benchmarks.harness import Case, compare, run
 from volproc.core.volume import Volume
 from volproc.graph.localize import localize
-from volproc.reduce.particle_table import Ties
+from volproc.reduce.particle_rule import Ties
 
 NUM_WORKERS = 2
 
