@@ -280,6 +280,7 @@ predict_tomograms(PredictionTask(
 ))
 """  # noqa: E501
     without = {key: value for key, value in os.environ.items() if key != ISA_VARIABLE}
+    without["OMP_WAIT_POLICY"] = "passive"  # two threads may share a core here
     subprocess.run([sys.executable, "-c", code], check=True, env=without)
     with (
         h5py.File(tmp_path / "TS_02_preds.h5") as own,
