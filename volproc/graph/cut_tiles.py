@@ -21,9 +21,9 @@ from volproc.plan.block_memory import ALLOCATOR_PART, BASE_BYTES, CACHE_BYTES
 from volproc.plan.memory import format_bytes
 from volproc.plan.tiles import HaloTiles, QuarterTiles, Tile, Tiles, even_core, network_work
 
-MOST_BYTES = 1_800_000_000
+MOST_BYTES = 1_600_000_000
 """What a tile takes at most on the CPU, however much memory there is: the process stays below 3 GB
-then, and with twice as much a network of CryoSiam would work 10 % less."""
+then, and with twice as much a network of CryoSiam would work 15 % less."""
 
 SIDES = (320, 288, 256, 240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16)
 """Sides of cores along y and x that are tried, voxels."""
