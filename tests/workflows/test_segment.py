@@ -56,6 +56,7 @@ def test_the_class_map_is_that_of_the_lazy_prediction_in_any_format(
 def test_a_second_run_of_the_same_output_is_refused_while_the_first_is_at_it(
     make_task, monkeypatch
 ) -> None:
+    monkeypatch.setattr("volproc.workflows.segment.WAIT_S", 0.3)
     task, refused = make_task(), []
 
     def observe(event: Event) -> None:
