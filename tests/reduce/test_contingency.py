@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from volproc.core.errors import DtypeError, ShapeError
@@ -10,8 +11,8 @@ from volproc.metrics import contingency_table
 from volproc.reduce.contingency import contingency_rows, count_contingency, merge_contingencies
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.uint64, np.int64])
-def test_blocks_add_up_to_the_volume(dtype: type) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.uint64, np.int64, ">u2"])
+def test_blocks_add_up_to_the_volume(dtype: npt.DTypeLike) -> None:
     rng = np.random.default_rng(3)
     truth = np.kron(rng.integers(0, 90, (5, 4, 3)), np.ones((1, 2, 5), int)).astype(dtype)
     predicted = np.roll(truth, 3, 2)

@@ -9,7 +9,6 @@ import dask.array as da
 import numpy.typing as npt
 from dask.delayed import Delayed
 
-from volproc.core.errors import DtypeError, ShapeError
 from volproc.core.volume import Volume
 from volproc.graph.chunks import Chunk, iterate_chunks
 from volproc.graph.layers import (
@@ -24,6 +23,7 @@ from volproc.graph.layers import (
 )
 from volproc.reduce.contingency import (
     Contingency,
+    check_pair,
     contingency_rows,
     count_contingency,
     merge_contingencies,
@@ -69,16 +69,7 @@ def contingency(truth: Volume | da.Array, predicted: Volume | da.Array) -> Delay
     2      2          1           1
     """
     one, other = array_of(truth), array_of(predicted)
-    if one.shape != other.shape:
-        msg = (
-            f"the truth has shape {one.shape}, the prediction {other.shape}. Compare labels of the "
-            "same volume."
-        )
-        raise ShapeError(msg)
-    for name, array in (("truth", one), ("prediction", other)):
-        if array.dtype.kind not in "iub":
-            msg = f"the {name} must be labels, integers with one number an object, got "
-            raise DtypeError(f"{msg}{array.dtype}. Label the objects first.")
+    check_pair(one, other)
     if other.chunks != one.chunks:
         other = other.rechunk(one.chunks)
     name = unique_name("contingency")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from volproc.core.errors import DtypeError, ShapeError
 from volproc.reduce.contingency_kernels import find_pair_runs
+from volproc.reduce.numbering import as_unsigned
 
 Ints = npt.NDArray[np.int64]
 
@@ -68,17 +69,37 @@ def count_contingency(
     >>> list(zip(*map(np.ndarray.tolist, (table.truth, table.predicted, table.count))))
     [(0, 0, 1), (1, 0, 1), (1, 7, 1)]
     """
+    check_pair(truth, predicted)
+    one, other = (
+        _as_labels(labels, name, place)
+        for labels, name in ((truth, "the truth"), (predicted, "the prediction"))
+    )
+    return _summed(*find_pair_runs(one.reshape(-1), other.reshape(-1)))
+
+
+def check_pair(truth: Any, predicted: Any) -> None:
+    """Refuse arrays, in memory or lazy, that are no labels of one volume.
+
+    Raises
+    ------
+    DtypeError
+        If one does not hold integers.
+    ShapeError
+        If the shapes differ.
+    """
     if truth.shape != predicted.shape:
         msg = (
             f"the truth has shape {truth.shape}, the prediction {predicted.shape}. Compare labels "
             "of the same volume."
         )
         raise ShapeError(msg)
-    one, other = (
-        _as_labels(labels, name, place)
-        for labels, name in ((truth, "the truth"), (predicted, "the prediction"))
-    )
-    return _summed(*find_pair_runs(one.reshape(-1), other.reshape(-1)))
+    for name, array in (("truth", truth), ("prediction", predicted)):
+        if array.dtype.kind not in "iub":
+            msg = (
+                f"the {name} must be labels, integers with one number an object, got "
+                f"{array.dtype}. Label the objects first."
+            )
+            raise DtypeError(msg)
 
 
 def merge_contingencies(tables: Sequence[Contingency]) -> Contingency:
@@ -120,12 +141,6 @@ def _summed(truth: Ints, predicted: Ints, count: Ints) -> Contingency:
 
 def _as_labels(labels: npt.NDArray[Any], name: str, place: str) -> npt.NDArray[Any]:
     """Labels that fit into int64, in raster order."""
-    if labels.dtype.kind not in "iub":
-        msg = (
-            f"{name} must be labels, integers with one number an object, got {labels.dtype}. "
-            "Label the objects first."
-        )
-        raise DtypeError(msg)
     if labels.size and labels.dtype.kind == "i" and int(labels.min()) < 0:
         msg = (
             f"{name} has negative labels in {place}, the least is {labels.min()}. Number the "
@@ -135,6 +150,4 @@ def _as_labels(labels: npt.NDArray[Any], name: str, place: str) -> npt.NDArray[A
     if labels.size and labels.dtype == np.uint64 and int(labels.max()) > np.iinfo(np.int64).max:
         msg = f"{name} has the label {labels.max()} in {place}; up to 2**63 - 1 are counted."
         raise DtypeError(msg + " Number the objects anew.")
-    if labels.dtype == bool:
-        labels = labels.view(np.uint8)
-    return np.ascontiguousarray(labels)
+    return as_unsigned(labels)
