@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from volproc.core.model import ModelSpec
 from volproc.graph.kept_tiles import keep_tiles, revoke_missing
 from volproc.graph.ledger import Ledger
 from volproc.graph.physical_mask import PhysicalMask
 from volproc.graph.tile_predict import TileJob
-from volproc.models.cryosiam_networks import SEMANTIC
-from volproc.models.loading import read_spec, save_model
-from volproc.models.networks import build
 from volproc.plan.tiles import HaloTiles, QuarterTiles
 from volproc.training.labelled import ArraySource
 
-TINY: dict[str, Any] = {
-    "num_layers": [1, 1, 1, 1], "num_filters": [2, 2, 2, 3], "fpn_channels": 2,
-    "projector": [2, 2, 2], "head_widths": [2], "head_kernels": [3, 3],
-    "activation": "softmax", "intensity": [0, 1, 0.5, 0.25],
-}  # fmt: skip
 SHAPE = (11, 36, 21)
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """A tiny network with random weights."""
-    torch.manual_seed(1)
-    network = build(SEMANTIC, **TINY, num_classes=3)
-    path = tmp_path_factory.mktemp("model") / "tiny.pt"
-    names = ("background", "a", "b")
-    save_model(path, ModelSpec(SEMANTIC, "", (16, 16, 16), names, TINY), network.state_dict())
-    return read_spec(path)
+def spec(siam: ModelSpec) -> ModelSpec:
+    return siam
 
 
 @pytest.fixture

@@ -21,33 +21,10 @@ from volproc.graph.predict import predict
 from volproc.graph.settings import Settings
 from volproc.graph.tile_settings import plan_tiles
 from volproc.models.cryosiam import activate
-from volproc.models.cryosiam_networks import SEMANTIC
-from volproc.models.loading import load_model, read_spec, save_model
-from volproc.models.networks import build
+from volproc.models.loading import load_model
 from volproc.models.tile_network import choose_labels
 
-TINY: dict[str, Any] = {
-    "num_layers": [1, 1, 1, 1], "num_filters": [2, 2, 2, 3], "fpn_channels": 2,
-    "projector": [2, 2, 2], "head_widths": [2], "head_kernels": [3, 3],
-    "activation": "softmax", "intensity": [0, 1, 0.5, 0.25],
-}  # fmt: skip
 SHAPE = (13, 70, 21)
-
-
-@pytest.fixture(scope="module")
-def siam(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """A tiny network with its normalisation adapted to noise."""
-    torch.manual_seed(1)
-    network = build(SEMANTIC, **TINY, num_classes=3)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
-            module.momentum = None
-    with torch.no_grad():
-        network(torch.rand(1, 1, 16, 64, 16))
-    path = tmp_path_factory.mktemp("model") / "siam.pt"
-    names = ("background", "a", "b")
-    save_model(path, ModelSpec(SEMANTIC, "", (16, 16, 16), names, TINY), network.state_dict())
-    return read_spec(path)
 
 
 @pytest.fixture(scope="module")
