@@ -36,6 +36,7 @@ from volproc.models.cryosiam_options import num_channels
 from volproc.models.devices import choose_device
 from volproc.models.same_numbers import limit_instructions
 from volproc.models.views import find_views
+from volproc.workflows.contrast import contrast_outside
 from volproc.workflows.cryosiam_lamella import lamella_labels, lamella_rule
 from volproc.workflows.cryosiam_outputs import needed_size, write_prediction
 from volproc.workflows.cryosiam_task import STAGE, PredictionTask, Tomogram, open_tomogram
@@ -51,9 +52,6 @@ STORY = "cryosiam semantic-predict"
 
 TILES, LAMELLA = "tiles", "lamella"
 """Folders of an unfinished prediction, in its work folder."""
-
-SLACK = 0.01
-"""Part of the range by which the contrast may lie outside it before that is said."""
 
 
 class TileCount(NamedTuple):
@@ -336,14 +334,8 @@ def _warn_of_contrast(
     task: PredictionTask, facts: Sequence[Mapping[str, Any]], observe: Observer
 ) -> None:
     """Say where voxels were clipped: the tomogram may not be scaled as the model wants it."""
-    low, high, *_ = task.intensity
-    slack = SLACK * (high - low)
     lowest = min(found["lowest"] for found in facts)
     highest = max(found["highest"] for found in facts)
-    if lowest < low - slack or highest > high + slack:
-        text = (
-            f"the contrast is {lowest:.4g}…{highest:.4g}, and the model wants "
-            f"{low:g}…{high:g}: what is outside was clipped. Denoise and scale the tomogram first, "
-            "white on black."
-        )
+    if text := contrast_outside(lowest, highest, task.intensity):
+        text += " was clipped. Denoise and scale the tomogram first, white on black."
         observe(Event("note", STAGE, text=text))

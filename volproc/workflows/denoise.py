@@ -53,7 +53,7 @@ from volproc.workflows.record import (
     work_path,
     write_record,
 )
-from volproc.workflows.sole_run import sole_run
+from volproc.workflows.sole_run import WAIT_S, sole_run
 from volproc.workflows.unchanged import refuse_changed
 
 STORY = "denoise"
@@ -61,9 +61,6 @@ STORY = "denoise"
 
 SCALING_FILE = "scaling.json"
 """File of a work folder with the constants of the volume."""
-
-WAIT_S = 30.0
-"""Longest wait for another process that writes the same output, seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from volproc.workflows.checksums import (
     refuse_checksums,
     write_checksums,
 )
+from volproc.workflows.contrast import contrast_outside
 from volproc.workflows.outputs import STAGE, STORY, Outputs, Sinks
 from volproc.workflows.plan import AnyPlan, Head, SegmentPlan, plan_head, plan_run
 from volproc.workflows.predict_stage import (
@@ -49,14 +50,8 @@ from volproc.workflows.predict_stage import (
 from volproc.workflows.record import record_path, work_path, write_record
 from volproc.workflows.segment_record import describe_run, facts_of, wanted_of
 from volproc.workflows.segment_task import SegmentTask
-from volproc.workflows.sole_run import sole_run
+from volproc.workflows.sole_run import WAIT_S, sole_run
 from volproc.workflows.unchanged import refuse_changed
-
-SLACK = 0.01
-"""Part of the range by which the contrast may lie outside it before that is said."""
-
-WAIT_S = 30.0
-"""Longest wait for another process that writes the same output, seconds."""
 
 SCALING_FILE = "scaling.json"
 """File of a work folder with the statistics of the volume: they are found once a run."""
@@ -341,13 +336,11 @@ def _say_contrast(
     """Warn where a network of CryoSiam clips voxels: the volume may not be scaled for it."""
     if not is_cryosiam(spec):
         return
-    low, high, *_ = task.settings.intensity or spec.params["intensity"]
-    slack = SLACK * (high - low)
-    if statistics["min"] < low - slack or statistics["max"] > high + slack:
-        text = (
-            f"the contrast is {statistics['min']:.4g}…{statistics['max']:.4g}, and the model wants "
-            f"{low:g}…{high:g}: what is outside is clipped. Denoise and scale the tomogram first, "
-            "white on black, or give --intensity."
+    wanted = task.settings.intensity or spec.params["intensity"]
+    if text := contrast_outside(statistics["min"], statistics["max"], wanted):
+        text += (
+            " is clipped. Denoise and scale the tomogram first, white on black, or give "
+            "--intensity."
         )
         observe(Event("note", STAGE, text=text))
 

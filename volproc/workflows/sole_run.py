@@ -13,6 +13,9 @@ from typing import TextIO
 
 from volproc.core.errors import ResumeError
 
+WAIT_S = 30.0
+"""Longest wait for another process that writes the same output, seconds."""
+
 PAUSE_S = 0.1
 """Pause between two looks at a lock that others hold, seconds."""
 
