@@ -1,19 +1,16 @@
-"""A volume as a source: opened ones as they are, computed ones by way of scratch."""
+"""A volume as a source that is whole before it is read, where blocks read wherever they like."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import dask.array as da
 
 from volproc.core.arrays import Source
-from volproc.core.types import Index
 from volproc.core.volume import Volume
-from volproc.graph.chunks import iterate_chunks
 from volproc.graph.layers import Graph, tree
 from volproc.graph.scratch import Scratch
-from volproc.io.chunk_files import ChunkFiles
+from volproc.graph.stored_input import store_input
 
 
 def spool_input(
@@ -43,22 +40,14 @@ def spool_input(
     after : key or None
         The last of them.
     """
-    if volume.source is not None:
-        return volume.source, {}, None
-    files = ChunkFiles(store.path(folder), array.chunks, array.dtype)
-    leaves, tasks = [], {}
-    for chunk in iterate_chunks(array.chunks):
-        key = (f"{name}-spool", *chunk.index)
-        tasks[key] = (partial(_write, files, chunk.index), (array.name, *chunk.index))
-        leaves.append(key)
-    merged, root = tree(f"{name}-spool-tree", leaves, nothing)
-    return files, tasks | merged, root
+    given = array if volume.source is None else volume
+    stored = store_input(given, store, f"{name}-spool", folder=folder)
+    if not stored.tasks:
+        return stored.source, {}, None
+    merged, root = tree(f"{name}-spool-tree", list(stored.tasks), nothing)
+    return stored.source, stored.tasks | merged, root
 
 
 def nothing(parts: Any) -> None:
     """Come after several tasks."""
     del parts
-
-
-def _write(files: ChunkFiles, index: Index, block: Any) -> None:
-    files.write_chunk(index, block)

@@ -51,7 +51,9 @@ class StoredInput:
         return [(self.prefix, *index) for index in touched_chunks(self.cuts, region)]
 
 
-def store_input(volume: Volume | da.Array, store: Scratch, prefix: str) -> StoredInput:
+def store_input(
+    volume: Volume | da.Array, store: Scratch, prefix: str, *, folder: str = "input"
+) -> StoredInput:
     """Plan how blocks get at the voxels of a volume or of a dask array.
 
     Parameters
@@ -62,11 +64,13 @@ def store_input(volume: Volume | da.Array, store: Scratch, prefix: str) -> Store
         Where a computed one is written to. It has to live as long as the graph.
     prefix : str
         Begins the keys of the tasks.
+    folder : str
+        Where in it, for an array that is not the only one.
     """
     array = array_of(volume)
     if isinstance(volume, Volume) and volume.source is not None:
         return StoredInput(volume.source, {}, prefix, array.chunks, ())
-    files = ChunkFiles(store.path("input"), array.chunks, array.dtype)
+    files = ChunkFiles(store.path(folder), array.chunks, array.dtype)
     tasks: Graph = {
         (prefix, *chunk.index): (partial(_write, files, chunk.index), (array.name, *chunk.index))
         for chunk in iterate_chunks(array.chunks)

@@ -33,7 +33,7 @@ from volproc.workflows.record import (
     work_path,
     write_record,
 )
-from volproc.workflows.sole_run import sole_run
+from volproc.workflows.sole_run import WAIT_S, sole_run
 from volproc.workflows.unchanged import refuse_changed
 
 STORY = "lamella"
@@ -41,9 +41,6 @@ STORY = "lamella"
 
 PAINT = "paint"
 """Stage that writes the mask."""
-
-WAIT_S = 30.0
-"""Longest wait for the workers of a run that was killed, seconds."""
 
 CRYOSIAM_DATASET = ":/labels"
 """Dataset of a mask in HDF5: where ``mask_folder`` of CryoSiam's yaml looks for it."""
